@@ -158,7 +158,7 @@ def dict_of(value: dict[Any, Any], room: list[int], depth: int) -> JsonValue:
 def as_it_is(value: dict[Any, Any]) -> Any:
     """A small, flat dict written in one call, such as a run's metadata; None if `dict_of` has to copy it.
 
-    Flat: texts and numbers, lists of them and dicts of them, none of which may describe a file.
+    Flat: texts and numbers, lists of them and dicts of them. No dict in it may describe a file.
     """
     try:
         json = written(value) if is_flat(value, 1) else None
@@ -324,7 +324,7 @@ class Conversation(NamedTuple):
 
 
 def conversation(given: list[Any], room: list[int]) -> list[JsonValue]:
-    """Copy a conversation, of which only new messages are read: each step of an agent repeats all earlier ones.
+    """Copy a conversation and read only its new messages: each step of an agent repeats all earlier ones.
 
     The first two texts find the remembered conversation; its whole JSON, written in one call, must then be the same.
     """

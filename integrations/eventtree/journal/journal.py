@@ -37,7 +37,7 @@ LOOK_SECONDS = 1.0
 LOOK_BYTES = 64 * 1024
 """Seconds and bytes after which the journal checks that its log still exists."""
 LARGE = 64 * 1024
-"""A payload of so many bytes is not copied into a line."""
+"""A payload of this size is written without a copy into a line."""
 UNSURE_RECORDS = 1000
 """Most lines kept for a second write while the disk cannot even answer whether the log exists."""
 

@@ -1,7 +1,7 @@
 """No engine: the collector's own endpoint. `PUT /logs/{log}` is answered once the chunk is synced there.
 
-200 and 409 say how long a log is at the collector now; after 409 the relay goes on from there. The token is
-EVENTTREE_RELAY_TOKEN at both sides.
+200 and 409 report a log's length at the collector; after 409 the relay continues from there. Both sides have the token
+in EVENTTREE_RELAY_TOKEN.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 ANSWER_SECONDS = 10.0
 MAX_BODY = 2 * port.CHUNK_BYTES
 END_SECONDS = 0.1
-"""At its end a collector waits so long for what it is being asked; more than 0, which aiohttp takes for no bound."""
+"""Seconds an ending collector waits for open requests. aiohttp takes 0 for no bound."""
 PORTS = {"http": 80, "https": 443}
 
 
 def authorization() -> dict[str, str]:
-    """The header that shows the token; none without one."""
+    """The header with the token; empty without a token."""
     token = port.credentials()[2]
     return {"Authorization": f"Bearer {token}"} if token else {}
 
@@ -71,13 +71,13 @@ class Engine(port.Port):
 
 
 class Server(port.Port):
-    """A collector's side: what relays put is given to the collector, and answered when that has written it."""
+    """A collector's side. It answers a relay's PUT when the collector has written the chunk."""
 
     def __init__(self, url: SplitResult) -> None:
-        """Take the token, and off loopback the certificate, of the environment.
+        """Read the token and, for https, the certificate from the environment.
 
         Raises:
-            ConfigError: one is missing, or cannot be read.
+            ConfigError: one is missing or cannot be read. Only loopback needs no token.
         """
         from aiohttp import web
 
@@ -94,13 +94,13 @@ class Server(port.Port):
                 raise ConfigError(" and ".join(names), f"cannot be used: {error.strerror}", "Name PEM files") from None
         app = web.Application(client_max_size=MAX_BODY)
         app.add_routes([web.put(path, self._put) for path in ("/logs", "/logs/{log}")])
-        # Its log would quote a request that cannot be read, with the token. And none is packed but as a chunk is.
+        # aiohttp's log would quote a broken request with its token. Bodies are not decoded: a chunk packs itself.
         silent = logging.Logger("eventtree.relay", logging.CRITICAL)
         self.runner = web.AppRunner(
             app, access_log=None, logger=silent, auto_decompress=False, shutdown_timeout=END_SECONDS
         )
         self.waiting: asyncio.Queue[tuple[bytes, Any]] = asyncio.Queue(port.BATCH)
-        """Messages to write, and where their answers go; whoever sends more waits for an answer."""
+        """Messages to write, each with its answer's future. Beyond its size a PUT waits."""
 
     async def divide(self, count: int) -> None:
         raise ConfigError("--partitions", "a collector without an engine has one", "Leave it out")
@@ -108,7 +108,7 @@ class Server(port.Port):
     async def connect(self) -> None:
         from aiohttp import web
 
-        self.ends = [self.runner.cleanup, partial(asyncio.sleep, 0)]  # sockets are closed in the loop's next round
+        self.ends = [self.runner.cleanup, partial(asyncio.sleep, 0)]  # sockets close in the loop's next round
         await self.runner.setup()
         at = self.url.port or PORTS[self.url.scheme]
         try:
@@ -118,7 +118,7 @@ class Server(port.Port):
             raise ConfigError("collect", what, "Give another port") from None
 
     async def _put(self, request: web.Request) -> web.Response:
-        """What a relay has put, answered when it is written; without a log, that a collector is here."""
+        """Answer a relay's chunk when it is written; without a log, answer that a collector is here."""
         from aiohttp import web
 
         given, wanted = request.headers.get("Authorization", ""), self.auth.get("Authorization", "")

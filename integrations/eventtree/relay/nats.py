@@ -1,7 +1,7 @@
 """NATS JetStream: a stream of the subjects `eventtree.PARTITION.log`, and a durable consumer for each partition.
 
-The stream is a work queue that refuses new messages at its limits rather than dropping old ones. What was acknowledged
-is gone from it. A collector's lease is a key that expires; what it asks for again goes over plain NATS.
+The stream is a work queue that refuses new messages at its limits rather than dropping old ones, and deletes a message
+when it is acknowledged. A collector's lease is a key that expires; it requests chunks again over plain NATS.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from eventtree.relay.port import credentials, tls
 
 LEASES = "eventtree-leases"
 ASKED = "eventtree-ask"
-"""Subject outside the stream's."""
+"""Subject of requests to relays, outside the stream."""
 CONNECT_SECONDS = 3
 QUEUE = StreamConfig(
     "EVENTTREE", subjects=["eventtree.*.log"], retention=RetentionPolicy.WORK_QUEUE, discard=DiscardPolicy.NEW
@@ -34,12 +34,12 @@ CONSUMER = ConsumerConfig(
     ack_policy=AckPolicy.EXPLICIT, ack_wait=5.0, max_ack_pending=-1, max_deliver=-1
 )  # fmt: skip
 AGAIN_SECONDS = 1.0
-"""A message is given again so long after a collector refused it."""
+"""Seconds until a message that a collector refused is delivered again."""
 SYNC = "Set sync_interval: always in its jetstream block (eventtree relay --print-nats-conf)"
 
 
 class _Client(Client):
-    """Sends no credentials in clear text: to a server that lost its TLS, or to somebody between."""
+    """Refuses to send credentials in clear text, to a server without TLS or to a man in the middle."""
 
     needs_tls = False
 
@@ -60,7 +60,7 @@ class Engine(port.Port):
         self.client.needs_tls = self.url.scheme == "tls"
         self._kept: KeyValue | None = None
         self._leases: dict[int, int] = {}
-        """Partition → revision of the lease's key, as this collector wrote it."""
+        """Partition → revision of the lease's key written by this collector."""
         self._consumers: dict[int, Any] = {}
         creds, user, token = credentials()
         known = {"user_credentials": creds} if creds else {"user": user, "password" if user else "token": token or None}
@@ -74,7 +74,7 @@ class Engine(port.Port):
         await self.client.subscribe(ASKED, cb=self._on_ask)
 
     async def _on_error(self, error: Exception) -> None:
-        self.said = str(error)  # that a user may not publish, say: the call itself is never answered
+        self.said = str(error)  # such as a missing right to publish: the call itself gets no answer
 
     async def _on_ask(self, message: Msg) -> None:
         self.hear(message.data)
@@ -93,10 +93,10 @@ class Engine(port.Port):
         if self._queue is not QUEUE:
             await self.js.update_stream(queue)
             return
-        with suppress(BadRequestError):  # somebody else was first, with other partitions
+        with suppress(BadRequestError):  # another process created it first, with other partitions
             try:
                 await self.js.add_stream(queue.evolve(num_replicas=3))
-            except ServerError:  # it is no cluster, or one of two
+            except ServerError:  # no cluster, or one of two servers
                 await self.js.add_stream(queue)
 
     async def publish(self, place: int, chunk: port.Chunk) -> None:
@@ -104,7 +104,7 @@ class Engine(port.Port):
 
     async def lease(self, place: int) -> bool:
         if self._kept is None:
-            # In servers' memory: no lease need outlive them, and none has to wait for a busy disk.
+            # In the servers' memory: a lease need not outlive them, and must not wait for a busy disk.
             memory, replicas = StorageType.MEMORY, self._queue.num_replicas or 1
             making = self.js.create_key_value(
                 bucket=LEASES, ttl=port.LEASE_SECONDS, storage=memory, replicas=replicas
@@ -131,7 +131,7 @@ class Engine(port.Port):
             )
         try:
             messages = await self._consumers[place].fetch(port.BATCH, timeout=port.RECEIVE_SECONDS)
-        except TimeoutError:  # the client raises asyncio's own, too, where its second request is out of time
+        except TimeoutError:  # the client's second request raises asyncio's own
             if self.client.is_connected:
                 return []
             raise

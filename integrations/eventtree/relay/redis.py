@@ -1,7 +1,7 @@
 """Redis Streams (or Valkey): a stream `eventtree:PARTITION` for each partition, read by the group `fold`.
 
-What was acknowledged is deleted from it. How durable an acknowledgement is, the server's configuration says:
-`appendonly yes` and `appendfsync always` for no loss at all; `eventtree doctor` looks.
+Acknowledged messages are deleted. The server's configuration decides how durable an acknowledgement is:
+`appendonly yes` and `appendfsync always` lose nothing; `eventtree doctor` checks them.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from eventtree.relay.port import credentials, tls
 
 GROUP, ASKED, PARTITIONS = "fold", "eventtree:ask", "eventtree:partitions"
 AGAIN_MS = 1_000
-"""A message that was not acknowledged comes again after so long."""
+"""Milliseconds until an unacknowledged message is delivered again."""
 SAFE = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
-"""Configuration of a server that loses nothing it has acknowledged."""
+"""Configuration of a server that loses no acknowledged message."""
 
 
 class Engine(port.Port):
@@ -35,7 +35,7 @@ class Engine(port.Port):
         secure: dict[str, Any] = {}
         if self.url.scheme == "rediss":
             secure = {"ssl_min_version": tls().minimum_version, "ssl_ca_certs": os.environ.get("EVENTTREE_RELAY_CA")}
-            secure["ssl_check_hostname"] = True  # older clients do not by themselves
+            secure["ssl_check_hostname"] = True  # off by default in older clients
         self.client = redis.asyncio.from_url(
             self.url.geturl(), username=user, password=token or None, socket_timeout=port.REPLY_SECONDS,
             socket_connect_timeout=port.REPLY_SECONDS, **secure,
@@ -55,11 +55,11 @@ class Engine(port.Port):
             try:
                 await self.client.xgroup_create(f"eventtree:{number}", GROUP, id="0", mkstream=True)
             except ResponseError as error:
-                if "BUSYGROUP" not in str(error):  # it is there
+                if "BUSYGROUP" not in str(error):  # the group exists
                     raise
         async with self.client.pipeline(transaction=True) as both:
             both.zadd(PARTITIONS, {"most": count}, gt=True)
-            # The first relay and a collector with a number of its own may come at one time: that number counts.
+            # If the first relay and a collector with `--partitions` start at once, the collector's number wins.
             both.zadd(PARTITIONS, {"split": count}, nx=not self.split and count == 1)
             await both.execute()
 
@@ -81,7 +81,7 @@ class Engine(port.Port):
 
     async def receive(self, place: int) -> list[tuple[bytes, Any]]:
         stream = f"eventtree:{place}"
-        # What was given out and not answered: by this collector, or one that has died.
+        # First messages that this collector, or a dead one, received and did not answer.
         _, again, *_ = await self.client.xautoclaim(stream, GROUP, self.me, AGAIN_MS, "0-0", count=port.BATCH)
         found = [(key, fields) for key, fields in again if fields]
         if not found:

@@ -1,7 +1,7 @@
 """OTLP: trees as spans, to any backend that takes OpenTelemetry's protocol over HTTP (contracts/otlp.md).
 
-A flavor says in whose words: `genai` (OpenTelemetry's GenAI conventions), `openinference` (Phoenix), or `genai` with
-what Langfuse, LangSmith or MLflow read beside it. Attributes stand in tables (`otlp_tables.py`).
+A flavor selects the attributes' names: `genai` (OpenTelemetry's GenAI conventions), `openinference` (Phoenix), or
+`genai` with the additions that Langfuse, LangSmith or MLflow read. `otlp_tables.py` has their tables.
 
 =====================  =================================================================================================
 ours                   OTLP
@@ -54,21 +54,21 @@ SIGNS: tuple[tuple[str, Flavor], ...] = (
     (r"phoenix|arize|:6006\b|x-project-name", "openinference"),
     (r"mlflow", "mlflow"),
 )
-"""What is found in the address, or in the name of a header → the flavor, where none is set."""
+"""Pattern in the address or a header's name → default flavor."""
 PUBLIC = frozenset({
     *("x-project-name", "x-mlflow-experiment-id", "x-langfuse-ingestion-version", "langsmith-project", "x-bt-parent"),
     *("projectname", "comet-workspace", "x-honeycomb-dataset", "x-scope-orgid", "stream-name"),
 })  # fmt: skip
-"""Headers that name a place and are no key."""
+"""Headers that name a project or dataset, not a key."""
 OF_THE_REQUEST = frozenset({"host", "content-type", "content-length", "content-encoding", "transfer-encoding"})
 SENDABLE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+: [!-~](?:[ -~]*[!-~])?", re.ASCII)
-"""A header as HTTP has it: what is none would keep all spans waiting."""
+"""A valid header. With an invalid one no request could be sent."""
 TRACES, LOGS = "/v1/traces", "/v1/logs"
 PREFIXES = ("/api/public/otel/v1/traces", "/otel/v1/traces", TRACES)
-"""What an address of traces may end with: before it stands what the backend's other calls begin with."""
+"""Possible ends of a traces address. The rest is the base of the backend's other calls."""
 CLIENT, INTERNAL, SAMPLED = 3, 1, 1
 FAILED = b"\x18\x02"
-"""A status' code (field 3) of an error."""
+"""Field 3 of a status: its code for an error."""
 PLACED = Struct("<BBBQBQ2sI").pack
 """Kind, start, end and flags of a span (fields 6, 7, 8, 16), each behind its tag."""
 NO_LINKS: list[tuple[bytes, bytes]] = []
@@ -77,7 +77,7 @@ EVALUATION = "gen_ai.evaluation.result"
 
 
 class OTLP(Vendor):
-    """Send trees to any OTLP backend: `OTLP(endpoint="http://localhost:4318")`, or as OpenTelemetry's variables say."""
+    """Send trees to any OTLP backend: `OTLP(endpoint="http://localhost:4318")`, or by OpenTelemetry's variables."""
 
     kind: ClassVar[str] = "otlp"
     env: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -104,22 +104,22 @@ class OTLP(Vendor):
         "langfuse": Route("POST", "/api/public/scores", status_actions=ABOUT_ONE),
     }
     max_bytes: ClassVar[int] = 4_000_000
-    """Before compression: a fifth of what the protocol lets a receiver refuse."""
+    """Before compression: a fifth of the size a receiver may refuse by the protocol."""
     status_actions: ClassVar[Mapping[int, str]] = {
         status: "park" for status in (*range(401, 500), *range(505, 600)) if status not in (413, 422, 429)
     }
-    """Only 429, 502, 503, 504 are tried again, as the protocol has it, and 500, which overloaded backends send: nothing
-    is lost by waiting. What else is no verdict on a span waits for other settings.
+    """Only 429, 502, 503, 504 are retried, by the protocol, and 500, which overloaded backends send: waiting loses
+    nothing. Any other status that is no verdict on a span waits for other settings.
     """
 
     endpoint: str = ""
     """The backend's address, to which `/v1/traces` is added unless it ends so."""
     traces_endpoint: str = ""
-    """The address that takes spans, used as it is. It wins over `endpoint`."""
+    """The address that takes spans, used unchanged. It wins over `endpoint`."""
     headers: Mapping[str, Key] = {}
     """Headers of each request, as keys travel in them. In the environment `name=value,…`, percent-encoded."""
     flavor: Flavor = "genai"
-    """The words of the attributes; by default told by address and headers."""
+    """Names of the attributes; the default depends on address and headers."""
     scores: Literal["", "logs"] = ""
     """`logs` sends late feedback as log records (`gen_ai.evaluation.result`) where the flavor has no own call."""
     service: str = ""
@@ -127,7 +127,7 @@ class OTLP(Vendor):
     resource: Mapping[str, str] = {}
     """Attributes of the resource. In the environment `name=value,…`, percent-encoded."""
     protocol: Literal["http/protobuf"] = "http/protobuf"
-    """The one there is: another one in the environment is an error, unless an address is given."""
+    """The only protocol. Another one in the environment is an error, unless an address is given."""
     compression: Literal["gzip", "none"] = "gzip"
     """How requests are compressed."""
 
@@ -139,7 +139,7 @@ class OTLP(Vendor):
         given = {name: value for name, value in dict(given).items() if value is not None}
         is_addressed = any(given.get(name) for name in ("endpoint", "base_url", "traces_endpoint"))
         if is_addressed:
-            # What is given in code goes before what the app's own exporter uses.
+            # Settings in code win over the environment of the app's own exporter.
             given = {"traces_endpoint": "", "protocol": "http/protobuf", **given}
             given["base_url"] = given.pop("endpoint", "") or given.get("base_url", "")
         values = super()._from_environment(given)  # type: ignore[operator]
@@ -178,22 +178,22 @@ class OTLP(Vendor):
         return given
 
     def compresses(self, route: str) -> bool:
-        """As the setting says, what the protocol is for: the backends' own calls for feedback take no gzip."""
+        """By the setting, for spans and logs: the backends' own calls for feedback accept no gzip."""
         return self.compression == "gzip" and route in ("spans", "logs")
 
     def auth(self) -> dict[str, str]:
-        """The headers, and an `api_key` in the one where the backend looks for it."""
+        """The headers, and `api_key` in the header that the backend reads."""
         sent = {name.lower(): in_clear(value) for name, value in self.headers.items()}
         own = {"x-api-key": self.key} if self.flavor == "langsmith" else {"authorization": f"Bearer {self.key}"}
         return {**own, **sent} if self.key else sent
 
     def secrets(self) -> tuple[str, ...]:
-        """The key, and the values of headers that do not just name a place."""
+        """The key, and the values of headers outside `PUBLIC`."""
         values = [value for name, value in self.auth().items() if name not in PUBLIC]
         return tuple(value.rpartition(" ")[2] for value in values if value)
 
     def identity(self) -> tuple[str, ...]:
-        """The address, and the headers that name a place there."""
+        """The address, and the `PUBLIC` headers."""
         places = (f"{name}={value}" for name, value in self.auth().items() if name in PUBLIC)
         return (self.kind, self.traces_endpoint, *sorted(places))
 
@@ -206,11 +206,11 @@ class OTLP(Vendor):
 
     @property
     def accepts_updates(self) -> bool:  # type: ignore[override]
-        """MLflow replaces a span by what is sent again under its id; others keep the first, or show both."""
+        """MLflow replaces a span that is sent again; others keep the first, or show both."""
         return self.flavor == "mlflow"
 
     def encode_update(self, tree: EventTree, ended: Collection[str]) -> tuple[Item, ...]:
-        """The same spans again, with their ends."""
+        """Spans of ended runs, sent again with their ends."""
         view = TreeView.of(tree)
         again = self._items(view, (event for event in view.events if event.id in ended))
         return tuple(item._replace(key=f"{item.key}:late", event_ids=()) for item in again)
@@ -227,7 +227,7 @@ class OTLP(Vendor):
         return ((signal.rpartition("/")[2], "".join((own, *query))),)
 
     def _around(self, view: TreeView) -> wire.Before:
-        """What stands before a span, or a log record, to make it a request: its resource and its scope."""
+        """Bytes before a span or log record that make it a request: resource and scope."""
         root = view.root
         service = self.service or root.service or self.resource.get("service.name") or "unknown_service"
         own = (("service.name", service), ("service.version", root.release or None))
@@ -262,11 +262,11 @@ class OTLP(Vendor):
 
     @property
     def feedback_in_trees(self) -> bool:  # type: ignore[override]
-        """Where nothing takes it afterwards, it stands on its span."""
+        """Put feedback on its span if the backend takes none afterwards."""
         return self._feedback_route is None
 
     def encode_feedback(self, feedback: Feedback, tree: EventTree | None, learned: Mapping[str, str]) -> Encoded:
-        """Each score by the backend's own call, where it has one; else a log record, if `scores` says so."""
+        """Each score by the backend's own call, if it has one; else as a log record, if `scores` is `logs`."""
         route = self._feedback_route
         if route is None:
             return Encoded(())
@@ -278,18 +278,18 @@ class OTLP(Vendor):
         )
         params = {"mlflow": (("trace", f"tr-{on[0].hex()}"),), "logs": self._place(LOGS)}.get(route, ())
         items = []
-        for at, said in enumerate(judgments(feedback)):
+        for at, judgment in enumerate(judgments(feedback)):
             key = f"{feedback['key']}:{at}"
             if route == "logs":
-                record = log_record(said, feedback, key, *on)
+                record = log_record(judgment, feedback, key, *on)
                 content = around[len(record)] + record
             else:
-                content = to_json(bodies(said, feedback, key, *on)[route])
+                content = to_json(bodies(judgment, feedback, key, *on)[route])
             items.append(Item(key, feedback["tree"], (), route, content, path_params=params))
         return Encoded(tuple(items))
 
     def advice(self) -> tuple[str, ...]:
-        """An address that names the path twice, or the port of gRPC."""
+        """Advice on an address with the path twice, or with gRPC's port."""
         known = {
             TRACES * 2: f"leave {TRACES} out of OTEL_EXPORTER_OTLP_ENDPOINT",
             f":4317{TRACES}": "HTTP has port 4318",
@@ -300,24 +300,24 @@ class OTLP(Vendor):
     # -- answers ------------------------------------------------------------------------------------------------------
 
     def words_in(self, body: bytes) -> bytes:
-        """The message of a `google.rpc.Status`, as which the protocol has errors; it begins as a span's status does."""
+        """The message of the protocol's errors, a `google.rpc.Status`. A span's status has it in the same field."""
         try:
-            said: str = wire.proto("trace.v1.trace", "Status").FromString(body).message
-        except Exception:  # noqa: BLE001  (protobuf's errors are of whichever of its implementations is there)
+            message: str = wire.proto("trace.v1.trace", "Status").FromString(body).message
+        except Exception:  # noqa: BLE001  (each of protobuf's implementations has its own errors)
             return body
-        return said.encode() or body
+        return message.encode() or body
 
     def read_reply(self, request: Request, status: int, body: bytes) -> Verdict | None:
-        """A 2xx may leave out some of the spans, and says how many: none of those may be sent again."""
+        """The verdict of an answer. A 2xx may report rejected spans by number; none may be sent again."""
         route = request.items[0].route
         if route == "mlflow" and status >= 400 and b"constraint violation" in body:
-            return Verdict()  # the id is there: it was taken before
+            return Verdict()  # the backend has this id from an earlier try
         if not 200 <= status < 300 or route not in ("spans", "logs"):
             return super().read_reply(request, status, body)
-        said = partial_success(body, route)
-        if said is None:
+        outcome = partial_success(body, route)
+        if outcome is None:
             return Verdict(verified=False)
-        rejected, words = said
+        rejected, words = outcome
         if rejected <= 0:
             return Verdict(warning=words)
         words = words or f"{rejected} rejected"
@@ -327,7 +327,7 @@ class OTLP(Vendor):
 
 
 def pairs_of(given: Any, setting: str) -> dict[str, Any]:
-    """A mapping as it is; `name=value,…` with percent-encoded values as one."""
+    """A mapping itself; `name=value,…` with percent-encoded values as a mapping."""
     if isinstance(given, Mapping):
         return dict(given)
     parts, found = given.split(",") if isinstance(given, str) else ["no pair"], {}
@@ -340,9 +340,9 @@ def pairs_of(given: Any, setting: str) -> dict[str, Any]:
 
 
 def partial_success(body: bytes, route: str) -> tuple[int, str] | None:
-    """How many spans an answer says were left out, and its words; None where it cannot be read.
+    """Number of rejected spans in an answer, and its message; None if it cannot be read.
 
-    An answer may be JSON whatever its content type says (MLflow), and an empty one means that all were taken.
+    An answer may be JSON under any content type (MLflow), and an empty one accepts all.
     """
     module, message, count = ANSWERS[route]
     reply = wire.proto(module, message)()
@@ -353,7 +353,7 @@ def partial_success(body: bytes, route: str) -> tuple[int, str] | None:
             Parse(body, reply, ignore_unknown_fields=True)
         else:
             reply.ParseFromString(body)
-    except Exception:  # noqa: BLE001  (protobuf's errors are of whichever of its implementations is there)
+    except Exception:  # noqa: BLE001  (each of protobuf's implementations has its own errors)
         return None
     return getattr(reply.partial_success, count), reply.partial_success.error_message
 
@@ -366,7 +366,7 @@ ANSWERS = {
 
 @lru_cache(maxsize=16)
 def around_of(resource: tuple[tuple[str, str | None], ...]) -> wire.Before:
-    """What stands before a span of this resource."""
+    """Bytes before a span of this resource."""
     version = own_version()
     sdk = {"telemetry.sdk.name": "eventtree", "telemetry.sdk.language": "python", "telemetry.sdk.version": version}
     known = wire.attributes(wire.RESOURCE, {**{name: one for name, one in resource if one is not None}, **sdk})
@@ -375,18 +375,18 @@ def around_of(resource: tuple[tuple[str, str | None], ...]) -> wire.Before:
 
 
 Place = tuple[bytes, bytes, list[tuple[bytes, bytes]]]
-"""Where a tree's spans belong: the trace, the span above its root, and what the root is linked to."""
+"""Place of a tree's spans: the trace, the root's parent span, and the root's links."""
 
 
 def place_of(view: TreeView) -> Place:
-    """The tree's own trace, or that of the app's span around it."""
+    """The place in the tree's own trace, or in the app's trace around it."""
     own, parent, links = wire.trace_id(view.id), b"", []
     around = trace.parse(view.root.traceparent) if view.root.traceparent else None
     if around is not None:
         above = bytes.fromhex(around.trace_id), bytes.fromhex(around.span_id)
         if around.sampled:
             own, parent = above
-        else:  # nobody will see that span
+        else:  # no backend has that span
             links.append(above)
     resumed = view.root.metadata.get("resumes")
     if isinstance(resumed, str):
@@ -395,7 +395,7 @@ def place_of(view: TreeView) -> Place:
 
 
 def ended(event: Event, view: TreeView, start: int) -> int:
-    """The end of an event in ns; of one that never ended, the last that is known of it and of what is below it."""
+    """End of an event in ns. Without an end: the last known time of the event, its notes and its children."""
     elapsed = seconds(event.duration)
     if elapsed is not None:
         end = start + round(elapsed * 1e6) * 1_000
@@ -406,7 +406,7 @@ def ended(event: Event, view: TreeView, start: int) -> int:
 
 
 def happened(event: Event, view: TreeView, end: int) -> Iterator[bytes]:
-    """The span's events: its error, its notes, what people said of it."""
+    """The span's events: its error, notes and feedback."""
     if event.error is not None and event.status is Status.ERROR:
         known = {"type": event.error.type, "message": event.error.message, "stacktrace": event.error.traceback}
         yield event_of("exception", end, {f"exception.{key}": one for key, one in known.items()})
@@ -417,11 +417,11 @@ def happened(event: Event, view: TreeView, end: int) -> Iterator[bytes]:
     for feedback in (*own, *view.feedback(event)):
         at = from_ns(feedback.get("at"))
         when = end if at is None else wire.nanoseconds(at)
-        yield from (event_of(EVALUATION, when, said.attributes) for said in judgments(feedback))
+        yield from (event_of(EVALUATION, when, one.attributes) for one in judgments(feedback))
 
 
 def event_of(name: str, at: int, attributes: Mapping[str, Any]) -> bytes:
-    """Something that happened at a time, as a field of its span."""
+    """A span's event, as a field of the span."""
     named = wire.text_field(2, name.strip() or "note")
     return wire.framed(11, b"\x09" + pack("<Q", at) + named + wire.attributes(wire.EVENT, attributes))
 
@@ -430,7 +430,7 @@ def event_of(name: str, at: int, attributes: Mapping[str, Any]) -> bytes:
 
 
 class Judgment(NamedTuple):
-    """One score of a feedback: the value as a number, or as a text where it is none, and the comment."""
+    """One score of a feedback: its value as a number or else as a text, and the comment."""
 
     name: str
     value: JsonValue
@@ -440,58 +440,58 @@ class Judgment(NamedTuple):
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """In the words of the conventions."""
-        said = {"name": self.name, "score.value": self.score, "score.label": self.label, "explanation": self.words}
-        return {f"gen_ai.evaluation.{key}": one for key, one in said.items()}
+        """Attributes by the conventions."""
+        found = {"name": self.name, "score.value": self.score, "score.label": self.label, "explanation": self.words}
+        return {f"gen_ai.evaluation.{key}": one for key, one in found.items()}
 
 
 def judgments(feedback: Mapping[str, JsonValue]) -> Iterator[Judgment]:
-    """Each score of a feedback; a comment or a correction alone is one too."""
+    """Each score of a feedback; a comment without a score, or a correction, counts as one."""
     comment, correction = value_text(feedback.get("comment")), value_text(feedback.get("correction"))
     scores = views.scored(feedback) if feedback.get("score") is not None else {}
-    said = [(name.strip() or "score", value, comment) for name, value in scores.items() if value is not None]
+    found = [(name.strip() or "score", value, comment) for name, value in scores.items() if value is not None]
     if comment is not None and not scores:
-        said.append((as_text(feedback.get("name")).strip() or "comment", None, comment))
+        found.append((as_text(feedback.get("name")).strip() or "comment", None, comment))
     if correction is not None:
-        said.append(("correction", correction, None))
-    for name, value, words in said:
+        found.append(("correction", correction, None))
+    for name, value, words in found:
         score = views.number(value)
         yield Judgment(name, value, score, value_text(value) if score is None else None, words)
 
 
-def bodies(said: Judgment, feedback: Feedback, key: str, trace: bytes, span: bytes) -> Mapping[str, JsonValue]:
-    """Route → what the backend's own call is sent. Sent twice it stands there once: Phoenix knows its `identifier`,
-    Langfuse its `id`; MLflow refuses an `assessment_id` that it has (`read_reply`), and calls a correction expectation.
+def bodies(judgment: Judgment, feedback: Feedback, key: str, trace: bytes, span: bytes) -> Mapping[str, JsonValue]:
+    """Route → body of the backend's own call. A retry is stored once: Phoenix replaces by `identifier`, Langfuse by
+    `id`; MLflow refuses a known `assessment_id` (`read_reply`). MLflow calls a correction an expectation.
     """
     own, user = feedback.get("metadata"), value_text(feedback.get("user"))
     metadata = own if isinstance(own, dict) else {}
     return {
         "openinference": without_nulls({
-            "span_id": span.hex(), "name": said.name, "annotator_kind": "HUMAN", "identifier": key,
-            "result": without_nulls({"score": said.score, "label": said.label, "explanation": said.words}),
+            "span_id": span.hex(), "name": judgment.name, "annotator_kind": "HUMAN", "identifier": key,
+            "result": without_nulls({"score": judgment.score, "label": judgment.label, "explanation": judgment.words}),
             "metadata": {**metadata, **without_nulls({"user": user})} or None,
         }),
         "mlflow": {"assessment": without_nulls({
-            "assessment_id": f"a-{wire.trace_id(key).hex()}", "assessment_name": said.name,
-            "trace_id": f"tr-{trace.hex()}", "span_id": span.hex(), "rationale": said.words,
+            "assessment_id": f"a-{wire.trace_id(key).hex()}", "assessment_name": judgment.name,
+            "trace_id": f"tr-{trace.hex()}", "span_id": span.hex(), "rationale": judgment.words,
             "source": {"source_type": "HUMAN", "source_id": user or "eventtree"},
-            "expectation" if said.name == "correction" else "feedback":
-                {"value": said.words if said.value is None else said.value},
+            "expectation" if judgment.name == "correction" else "feedback":
+                {"value": judgment.words if judgment.value is None else judgment.value},
             "metadata": {str(name): as_text(one) for name, one in {**metadata, "eventtree.key": key}.items()},
         })},
         "langfuse": without_nulls({
-            "id": key, "traceId": trace.hex(), "observationId": span.hex(), "name": said.name,
-            "value": next((one for one in (said.score, said.label) if one is not None), said.words),
-            "dataType": "CATEGORICAL" if said.score is None else "NUMERIC", "comment": said.words,
+            "id": key, "traceId": trace.hex(), "observationId": span.hex(), "name": judgment.name,
+            "value": next((one for one in (judgment.score, judgment.label) if one is not None), judgment.words),
+            "dataType": "CATEGORICAL" if judgment.score is None else "NUMERIC", "comment": judgment.words,
             "metadata": metadata or None,
         }),
     }  # fmt: skip
 
 
-def log_record(said: Judgment, feedback: Feedback, key: str, trace: bytes, span: bytes) -> bytes:
+def log_record(judgment: Judgment, feedback: Feedback, key: str, trace: bytes, span: bytes) -> bytes:
     """The log event `gen_ai.evaluation.result` of the conventions."""
     at = from_ns(feedback.get("at"))
-    attributes = {**said.attributes, "user.id": value_text(feedback.get("user")), "eventtree.key": key}
+    attributes = {**judgment.attributes, "user.id": value_text(feedback.get("user")), "eventtree.key": key}
     return b"".join((
         b"\x09", pack("<Q", 0 if at is None else wire.nanoseconds(at)), wire.attributes(wire.RECORD, attributes),
         b"\x45", pack("<I", SAMPLED), wire.ids(9, trace, span), wire.text_field(12, EVALUATION),

@@ -1,4 +1,4 @@
-"""An event as the tables of OTLP's flavors read it: values of attributes, and messages in both dialects. Pure."""
+"""Values of OTLP attributes from an event, and messages in both dialects. Pure."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from eventtree.serializer.vendor import without_nulls
 from eventtree.serializer.view import TreeView
 
 UNKNOWN = "unknown"
-"""The provider is required on calls of models, a name on tools: this one is not known."""
+"""An unknown provider of a model call, or name of a tool: the conventions require both."""
 PARTS = frozenset({
     "text", "reasoning", "tool_call", "tool_call_response", "server_tool_call", "server_tool_call_response", "blob",
     "uri", "file", *MEDIA_TYPES,
 })  # fmt: skip
-"""Types of parts that the schemas know, or that we make one of theirs of. Any other type may have anything."""
-SAID = frozenset({"role", "content", "parts", "tool_calls", "tool_call_id", "reasoning"})
-"""Keys of a message that its parts tell."""
+"""Types of parts that the schemas define, or that are converted into one of theirs. Other types are sent unchanged."""
+IN_PARTS = frozenset({"role", "content", "parts", "tool_calls", "tool_call_id", "reasoning"})
+"""Keys of a message that its role and parts contain."""
 TEXTS = frozenset({"name", "finish_reason"})
 
 
@@ -45,7 +45,7 @@ OPERATIONS: Mapping[Kind, str] = {
 
 
 class Facts:
-    """An event of a tree, with what several attributes are made of worked out once."""
+    """An event of a tree, with the values that several attributes share."""
 
     __slots__ = (
         "asked_model", "cost", "event", "input_messages", "inputs", "is_root", "kind", "operation", "output_messages",
@@ -53,7 +53,7 @@ class Facts:
     )  # fmt: skip
 
     def __init__(self, event: Event, view: TreeView) -> None:
-        """Look at `event` within its tree."""
+        """Compute the shared values of `event` in its tree."""
         root, kind, inputs, outputs = view.root, event.kind, event.inputs, event.outputs
         self.event, self.view, self.kind, self.is_root = event, view, kind, view.is_root(event)
         self.asked_model = event.asked_model or event.model
@@ -64,9 +64,9 @@ class Facts:
         self.inputs: Mapping[str, Any] = inputs if type(inputs) is dict else NOTHING
         self.outputs: Mapping[str, Any] = outputs if type(outputs) is dict else NOTHING
         self.operation = OPERATIONS.get(kind)
-        """What the GenAI conventions call the run; None where they have no name for it."""
+        """The GenAI conventions' name of the operation; None if they have none."""
         self.input_messages: list[Message] = NO_MESSAGES
-        """Those that went in, where there is nothing else in the inputs; `output_messages` likewise."""
+        """The inputs' messages, if the inputs have nothing else; `output_messages` likewise."""
         self.output_messages: list[Message] = NO_MESSAGES
         if kind is MODEL:
             self.operation = "text_completion" if "prompt" in self.inputs else "chat"
@@ -82,28 +82,28 @@ Value = Callable[[Facts], Any]
 
 
 def only(value: JsonValue, key: str, *others: str) -> JsonValue:
-    """What an object holds at this key, if there is nothing in it that would be told nowhere."""
+    """An object's value at this key, if it has no keys but this and `others`: none may be left out."""
     return value.get(key) if isinstance(value, dict) and value.keys() <= {key, *others} else None
 
 
 def only_messages(value: JsonValue) -> list[Message]:
-    """The messages of inputs or outputs that hold nothing else."""
+    """Messages of inputs or outputs that have nothing else."""
     found: Any = only(value, "messages")
     return found if is_messages(found) else []
 
 
 def json_text(value: JsonValue) -> bytes | None:
-    """A value as JSON, None as nothing. Attributes hold it as a text: no backend reads structured ones."""
+    """A value as JSON, None without one. Attributes have it as a text: no backend reads structured ones."""
     return None if value is None else to_json(value)
 
 
 def value_text(value: JsonValue) -> str | None:
-    """A text as it is, any other value as JSON."""
+    """A text itself, any other value as JSON."""
     return None if value is None else as_text(value)
 
 
 def numeric(kind: type) -> Callable[[JsonValue], Any]:
-    """What makes a number of this type of any; None of what is no number."""
+    """Function that converts a number to this type; it returns None for any other value."""
     return lambda value: None if (known := finite(value)) is None else kind(known)
 
 
@@ -111,12 +111,12 @@ number, count = numeric(float), numeric(int)
 
 
 def texts(value: JsonValue) -> list[str]:
-    """A list of texts; one alone is a list too."""
+    """A list of texts; a single value becomes a list of one."""
     return [as_text(one) for one in (value if isinstance(value, list) else [value]) if one is not None]
 
 
 def text_in(value: JsonValue, key: str = "") -> str | None:
-    """A text; of an object the one at this key."""
+    """A text, or an object's text at this key."""
     found = value.get(key) if isinstance(value, dict) else value
     return found if isinstance(found, str) else None
 
@@ -127,7 +127,7 @@ def dollars(part: str) -> Value:
 
 
 def money(form: str) -> Value:
-    """The dollars of input, output and all, as a JSON object with keys of this form; nothing without a total."""
+    """Dollars of input, output and total, as a JSON object with keys of this form; None without a total."""
 
     def made(facts: Facts) -> bytes | None:
         found = {form.format(part): facts.cost.get(f"{part}_usd") for part in ("input", "output", "total")}
@@ -137,21 +137,21 @@ def money(form: str) -> Value:
 
 
 def param(make: Callable[[JsonValue], Any], *names: str) -> Value:
-    """A parameter, by the first of its names that has a value."""
+    """A parameter's value, under the first of its names that has one."""
     return lambda facts: next((make(found) for name in names if (found := facts.params.get(name)) is not None), None)
 
 
 def finish_reasons(facts: Facts) -> list[str]:
-    """How each generation ended."""
-    said = texts([message.get("finish_reason") for message in facts.output_messages])
-    return said or texts(facts.outputs.get("finish_reason") or None)
+    """Finish reason of each generation."""
+    found = texts([message.get("finish_reason") for message in facts.output_messages])
+    return found or texts(facts.outputs.get("finish_reason") or None)
 
 
 # Documents, messages, tools: as JSON by the schemas of the conventions
 
 
 def documents(given: JsonValue) -> list[dict[str, Any]] | None:
-    """A list of documents, each as `{id, score, content, metadata}`; None of what is no list."""
+    """A list of documents, each as `{id, score, content, metadata}`; None for any other value."""
     found = []
     for document in given if isinstance(given, list) else ():
         known = document if isinstance(document, dict) else {"text": as_text(document)}
@@ -162,7 +162,7 @@ def documents(given: JsonValue) -> list[dict[str, Any]] | None:
 
 
 def messages_text(messages: list[Message], forms: Forms) -> bytes | None:
-    """Messages as the schemas have them, each written once for all the events that have it."""
+    """Messages by the schemas, each written once for all events that have it."""
     return b"[%b]" % b",".join(forms.of(messages, message_text)) if messages else None
 
 
@@ -170,16 +170,16 @@ def message_text(message: Message) -> bytes:
     """A neutral message with its content as parts. Its other keys stay: the schemas are open."""
     form: dict[str, JsonValue] = {"role": message["role"], "parts": parts_of(message)}
     for key, value in message.items():
-        if key not in SAID and value is not None and (value != "" or key not in TEXTS):
+        if key not in IN_PARTS and value is not None and (value != "" or key not in TEXTS):
             form[key] = as_text(value) if key in TEXTS else value
     return to_json(form)
 
 
 def parts_of(message: Message) -> list[JsonValue]:
-    """Reasoning, content, tool calls; of a tool's message its response."""
+    """Reasoning, content, tool calls; a tool's message has its response."""
     content, answered, calls = message.get("content"), message.get("tool_call_id"), message.get("tool_calls")
     if type(content) is str and content and len(message) == 2 and message["role"] != "tool":
-        return [{"type": "text", "content": content}]  # as nearly all are
+        return [{"type": "text", "content": content}]  # nearly every message
     parts: list[JsonValue] = []
     if (thought := message.get("reasoning")) not in (None, ""):
         parts.append({"type": "reasoning", "content": as_text(thought)})
@@ -198,7 +198,7 @@ def parts_of(message: Message) -> list[JsonValue]:
 
 
 def part_of(part: JsonValue) -> dict[str, JsonValue]:
-    """One part of a message's content. Of a medium whose bytes were not kept its hash is the file's id."""
+    """One part of a message's content. A medium without kept bytes has its hash as the file's id."""
     if type(part) is str:
         return {"type": "text", "content": part}
     kind = part.get("type") if isinstance(part, dict) else None
@@ -215,7 +215,7 @@ def part_of(part: JsonValue) -> dict[str, JsonValue]:
 
 
 def tool_definition(tool: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-    """A tool a model was offered: a function flat, any other with a type and a name."""
+    """A tool offered to a model: a flat function, or any other tool with type and name."""
     function = tool.get("function")
     if isinstance(function, dict):
         return {"type": "function", **function, "name": as_text(function.get("name")) or UNKNOWN}
@@ -223,11 +223,11 @@ def tool_definition(tool: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     return {**tool, "type": kind, "name": as_text(tool.get("name")) or kind}
 
 
-# The same flat, by the names of OpenInference's attributes
+# Flat, by the names of OpenInference's attributes
 
 
 def flat_message(message: Message) -> dict[str, Any]:
-    """A neutral message."""
+    """A message as attributes."""
     content, calls = message.get("content"), openai_tool_calls(message.get("tool_calls"))
     own = {key: as_text(message.get(key)) or None for key in ("name", "tool_call_id", "reasoning", "finish_reason")}
     parts = content if isinstance(content, list) else ()
@@ -240,7 +240,7 @@ def flat_message(message: Message) -> dict[str, Any]:
 
 
 def flat_part(part: JsonValue) -> dict[str, str]:
-    """One part of a message's content."""
+    """One part of a message's content as attributes."""
     known = part if isinstance(part, dict) else {"type": "text", "text": part}
     if known.get("type") == "image" and isinstance(known.get("url"), str):
         return {"type": "image", "image.image.url": known["url"]}
@@ -250,7 +250,7 @@ def flat_part(part: JsonValue) -> dict[str, str]:
 
 
 def flat_documents(given: JsonValue) -> list[dict[str, Any]]:
-    """A list of documents; none of what is no list."""
+    """A list of documents as attributes; empty for any other value."""
     found = []
     for one in documents(given) or ():
         content, metadata = as_text(one.get("content")), json_text(one.get("metadata") or None)

@@ -1,9 +1,9 @@
-"""The attributes of OTLP's flavors: an event in the words of two dialects, and what single backends read beside. Pure.
+"""Attributes of OTLP's flavors: an event in two dialects, and additions for single backends. Pure.
 
 `GENAI` follows OpenTelemetry's semantic-conventions-genai v0.1.0 (messages: its JSON schemas), with the older spellings
-that backends still read alone; `OPENINFERENCE` the release 0.1.42, which Phoenix stores; the others Langfuse 3.22,
-LangSmith (2026-08) and MLflow 3.17. Content stands once on a span: `input.value` and `output.value` hold what no
-row before them has facts.
+that some backends still require; `OPENINFERENCE` the release 0.1.42, which Phoenix stores; the others Langfuse 3.22,
+LangSmith (2026-08) and MLflow 3.17. A span has content once: `input.value` and `output.value` only if no row before
+them has it whole.
 """
 
 from __future__ import annotations
@@ -29,46 +29,46 @@ ALL = frozenset(Kind)
 
 
 class Row(NamedTuple):
-    """One attribute: which field of the event it tells (`links`: the root's ties to a dataset), its value, as a path
-    from `Facts` or made of it, and on which kinds it stands.
+    """One attribute: the event's field it reports (`links`: the root's ties to a dataset), its value, as a path in
+    `Facts` or a function of it, and the kinds that have it.
     """
 
     attribute: str
-    """One in `.*` stands for as many attributes as its value, an object or a list, has leaves; one in `.value` is text
-    or JSON, and has a `.mime_type` beside it that says which.
+    """A name in `.*` gives an attribute for each leaf of its value, an object or a list. A name in `.value` is text or
+    JSON; its `.mime_type` is an attribute too.
     """
     field: str
     value: str | Callable[[Facts], Any]
     kinds: Collection[Kind] = ALL
     is_content: bool = False
-    """It tells the whole field: no later row of content tells it again."""
+    """It reports the whole field: later rows of this content are left out."""
     at_root: bool = False
-    """It stands on the root of a tree alone."""
+    """Only a tree's root has it."""
 
 
 Table = tuple[Row, ...]
 WHO = ("session_id", "user", "tags", "framework", "environment", "release")
 WHAT = ("kind", "name", "provider", "model", "asked_model", "params", "prompt")
-"""Fields that the events of a tree, and the same runs of all trees, have alike: what their rows give is remembered by
-them. So no row of theirs may look at any other field, but for `WHO` of the root and the operation.
+"""Fields that are alike in a tree's events (`WHO`), or in the same run of all trees (`WHAT`). Their attributes are
+remembered by them, so their rows may use no other field, except `WHO` of the root and the operation.
 """
 WHO_OF, WHAT_OF = attrgetter(*WHO), attrgetter(*WHAT[1:5])
 OPTIONAL = ("usage", "cost", "time_to_first_token")
-"""Fields that most events don't have: their rows are passed over together, as are those of `status` and `error`."""
+"""Fields that most events don't have. Without one its rows are skipped, like `status` and `error` of a good end."""
 OK = Status.OK
 NUMBERS = frozenset({int, float, bool})
-"""Types of values that are said though they are false."""
+"""Types whose false values are sent too."""
 LONGEST = 8_192
-"""Bytes of attributes that are remembered."""
+"""Most bytes of remembered attributes."""
 
 
 class Group:
-    """Rows that are told together."""
+    """Rows whose attributes are written together."""
 
     __slots__ = ("known", "rows")
 
     def __init__(self, rows: Iterable[Row]) -> None:
-        """Make each ready: value, attribute, what stands before its leaves, what it tells whole, where its type is."""
+        """Prepare each row: value, attribute, prefix of its leaves, content field, attribute of its type."""
         self.rows = [
             (attrgetter(row.value) if isinstance(row.value, str) else row.value, KEYS[row.attribute],
              row.attribute[:-1] if row.attribute[-1] == "*" else None, row.field if row.is_content else None,
@@ -77,8 +77,8 @@ class Group:
         ]  # fmt: skip
         self.known: Remembered[Any, bytes] = Remembered(128)
 
-    def tell(self, facts: Facts) -> list[bytes]:
-        """What they say of an event, as fields of its span, in pieces; without what has no value."""
+    def write(self, facts: Facts) -> list[bytes]:
+        """The rows' attributes of an event, as fields of its span, in pieces; without empty values."""
         found: list[bytes] = []
         contents = []
         for value_of, key, before, content, beside in self.rows:
@@ -100,10 +100,10 @@ class Group:
         return found
 
     def remembered(self, key: Any, facts: Facts) -> bytes:
-        """The same of an event with this key: what they said of the last one."""
+        """The attributes of an event with this key, written for the first one."""
         known = self.known.get(key)
         if known is None:
-            known = b"".join(self.tell(facts))
+            known = b"".join(self.write(facts))
             if len(known) < LONGEST:
                 self.known.keep(key, known)
         return known
@@ -111,7 +111,7 @@ class Group:
 
 @cache
 def groups_of(flavor: str, kind: Kind, is_root: bool, is_ok: bool, *is_none: bool) -> tuple[Group, ...]:
-    """The rows that may say something of such events: of `WHO`, of `WHAT`, and all others."""
+    """Rows that may give such events an attribute: of `WHO`, of `WHAT`, and all others."""
     absent = {field for field, is_absent in zip(OPTIONAL, is_none, strict=True) if is_absent}
     absent |= {"status", "error"} if is_ok else set()
     rows = [
@@ -123,7 +123,7 @@ def groups_of(flavor: str, kind: Kind, is_root: bool, is_ok: bool, *is_none: boo
 
 
 def attributes_of(flavor: str, facts: Facts) -> list[bytes]:
-    """The attributes of an event, as fields of its span, in pieces."""
+    """An event's attributes, as fields of its span, in pieces."""
     event = facts.event
     who, what, rest = groups_of(
         flavor, event.kind, facts.is_root, event.status is OK,
@@ -133,12 +133,12 @@ def attributes_of(flavor: str, facts: Facts) -> list[bytes]:
     return [
         who.remembered((WHO_OF(event), WHO_OF(facts.view.root)), facts),
         what.remembered((facts.operation, WHAT_OF(event), asked), facts),
-        *rest.tell(facts),
+        *rest.write(facts),
     ]
 
 
 def leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """What stands in an object or a list, each with the way to it as its name: `0.message.role`."""
+    """The values in an object or a list, each with its path as its name: `0.message.role`."""
     for key, one in value.items() if isinstance(value, dict) else enumerate(value):
         if isinstance(one, dict | list):
             yield from leaves(one, f"{name}{key}.")
@@ -146,7 +146,7 @@ def leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
             yield f"{name}{key}", one
 
 
-# What every flavor has: no convention of its own, or one of all of tracing
+# Every flavor: attributes of ours, or of tracing in general
 
 MODELS = frozenset({Kind.MODEL, Kind.EMBEDDING})
 TALKS = frozenset({Kind.MODEL, Kind.AGENT})
@@ -201,7 +201,7 @@ PROVIDERS: Mapping[str, str] = {
     "mistral": "mistral_ai", "mistralai": "mistral_ai", "xai": "x_ai", "x-ai": "x_ai", "watsonx": "ibm.watsonx.ai",
     "ibm": "ibm.watsonx.ai", "moonshot": "moonshot_ai", "moonshotai": "moonshot_ai",
 }  # fmt: skip
-"""Our names → the well-known ones; all others (openai, anthropic, cohere, groq, deepseek, …) are the same."""
+"""Our name of a provider → the conventions'; all others (openai, anthropic, cohere, groq, deepseek, …) are the same."""
 PARAMS: Mapping[str, tuple[Callable[[JsonValue], Any], tuple[str, ...]]] = {
     "temperature": (of.number, ("temperature",)),
     "top_p": (of.number, ("top_p",)),
@@ -217,7 +217,7 @@ PARAMS: Mapping[str, tuple[Callable[[JsonValue], Any], tuple[str, ...]]] = {
     "previous_response.id": (as_text, ("previous_response_id",)),
     "encoding_formats": (of.texts, ("encoding_format",)),
 }
-"""Attribute below `gen_ai.request` → how its value is made, and the names of the parameter."""
+"""Attribute below `gen_ai.request` → function that makes its value, and the parameter's names."""
 SOURCES = {"provider": "provider"}
 OUTPUT_TYPES = {"json_object": "json", "json_schema": "json", "text": "text"}
 PLACED_PARAMS = {"tools", "response_format", *(name for _, names in PARAMS.values() for name in names)}
@@ -230,7 +230,7 @@ TOKENS: Mapping[str, str] = {
     "audio.cache_read.input_tokens": "cache_read_audio_tokens",
     "image.cache_read.input_tokens": "cache_read_image_tokens",
 }  # fmt: skip
-"""Attribute below `gen_ai.usage` → field of `Usage`. Phoenix reads `cache_creation` alone, the older spelling."""
+"""Attribute below `gen_ai.usage` → field of `Usage`. Phoenix reads only `cache_creation`, the older spelling."""
 PLACED_TOKENS: Collection[str] = {
     "total_tokens", *(name for name in TOKENS.values() if "audio" not in name and "image" not in name)
 }  # fmt: skip
@@ -242,7 +242,7 @@ def _provider(facts: Facts) -> str | None:
 
 
 def _query(facts: Facts) -> str | None:
-    """A retriever's query, where it has no other inputs."""
+    """A retriever's query, if it has no other inputs."""
     inputs = facts.event.inputs
     return inputs if isinstance(inputs, str) else of.text_in(of.only(inputs, "query"))
 
@@ -359,11 +359,11 @@ OPENINFERENCE: Table = (
 )  # fmt: skip
 
 
-# What single backends read beside
+# Additions for single backends
 
 
 def _langfuse_usage(facts: Facts) -> bytes | None:
-    """Counts that add up to the total: Langfuse sums what it is given."""
+    """Counts that add up to the total: Langfuse sums them."""
     usage: Any = facts.event.usage
     if usage.total_tokens is None:
         return None
@@ -377,7 +377,7 @@ def _langfuse_usage(facts: Facts) -> bytes | None:
 
 
 def _langfuse_version(facts: Facts) -> int | None:
-    """The prompt's version: Langfuse counts them, in 32 bits."""
+    """The prompt's version: Langfuse's are numbers of 32 bits."""
     version = as_text(facts.prompt.get("version"))
     return int(version) if len(version) < 10 and version.isascii() and version.isdecimal() else None
 

@@ -1,8 +1,8 @@
-"""OTLP's bytes: spans are written straight as protobuf, in a quarter of the library's time, and read by its messages
-(`opentelemetry-proto`, loaded when the first is read), to be shown in their JSON form.
+"""OTLP's bytes. Spans are written as protobuf here, in a quarter of the library's time; the library,
+`opentelemetry-proto`, is loaded on first use and reads them.
 
-The JSON form (lowerCamelCase, ids in hex, 64-bit integers as text, enums as numbers) is what exports and dead letters
-show; over the wire goes protobuf. Source: opentelemetry-proto 1.10, `docs/specification.md`.
+Requests are protobuf; exports and dead letters show the JSON form (lowerCamelCase, ids in hex, 64-bit integers as text,
+enums as numbers). Source: opentelemetry-proto 1.10, `docs/specification.md`.
 """
 
 from __future__ import annotations
@@ -28,33 +28,33 @@ IDS = frozenset({"traceId", "spanId", "parentSpanId"})
 MOST, BITS, LARGEST = (1 << 63) - 1, (1 << 64) - 1, sys.float_info.max
 MICROSECOND = timedelta(microseconds=1)
 SHORT = 2_048
-"""Bytes: what stands before longer texts is made each time."""
+"""Bytes of the longest text whose prefix is cached."""
 
 
 def trace_id(tree_id: str) -> bytes:
-    """The 16 bytes of a tree's UUID; of an id that is none, or all zero, a hash."""
+    """The 16 bytes of a tree's UUID; a hash of any other or all-zero id."""
     return bytes.fromhex(trace.trace_id(tree_id))
 
 
 @lru_cache(maxsize=4_096)
 def span_id(run_id: str) -> bytes:
-    """The last 8 bytes of a run's UUID (the first ones of a UUIDv7 are its time); of an id that is none, a hash."""
+    """The last 8 bytes of a run's UUID (a UUIDv7 begins with its time); a hash of any other id."""
     return bytes.fromhex(trace.span_id(run_id))
 
 
 def nanoseconds(at: datetime, after: float = 0.0) -> int:
-    """So many seconds after a time, as OTLP has it: ns since 1970, none before and none beyond what 64 bits hold."""
+    """A time plus `after` seconds as OTLP's ns since 1970, within 0 and the largest signed 64-bit integer."""
     elapsed: int = ((at if at.tzinfo is UTC else in_utc(at)) - EPOCH) // MICROSECOND * 1_000
     if after:
         elapsed += round(after * 1e6) * 1_000
     return elapsed if 0 <= elapsed <= MOST else 0 if elapsed < 0 else MOST
 
 
-# Writing: the fields of messages. A field that holds bytes is its tag, its size, its bytes.
+# Writing: the fields of messages. A field of bytes is its tag, its size, its bytes.
 
 
 class Sizes(dict[int, bytes]):
-    """A whole number → its bytes, seven bits in each, the lowest first."""
+    """A whole number → its varint: seven bits in each byte, the lowest first."""
 
     def __missing__(self, value: int) -> bytes:
         if value >= 16_384:
@@ -65,11 +65,11 @@ class Sizes(dict[int, bytes]):
 
 SIZES = Sizes()
 TAGS = [b"%c" % (field << 3 | 2) for field in range(16)]
-"""Number of a field that holds bytes → what it begins with."""
+"""Number of a field of bytes → its tag."""
 
 
 def framed(field: int, payload: bytes) -> bytes:
-    """A message, or a text, as a field of the message around it."""
+    """A message or text as a field of its outer message."""
     return TAGS[field] + SIZES[len(payload)] + payload
 
 
@@ -79,19 +79,19 @@ def text_field(field: int, text: str) -> bytes:
 
 
 def ids(field: int, trace: bytes, span: bytes) -> bytes:
-    """A trace's id and a span's, as two fields that follow each other."""
+    """A trace's and a span's id, as two consecutive fields."""
     return framed(field, trace) + framed(field + 1, span)
 
 
 class Before(dict[int, bytes]):
-    """The size of a text, or of a message → what stands before it in the messages around it, each as a field of the
-    next. Attributes are most of a span, and nearly all are short: what is the same each time is made once.
+    """Size of a text or message → its prefix: the beginnings of its outer messages, each a field of the next.
+    Attributes are most of a span and nearly all are short, so each prefix is made once.
     """
 
     __slots__ = ("layers",)
 
     def __init__(self, *layers: tuple[int, bytes]) -> None:
-        """From the innermost: the number of the field, and what its message holds before it."""
+        """Layers from the innermost: number of the field, and its message's bytes before it."""
         self.layers = [known + TAGS[field] for field, known in layers]
 
     def __missing__(self, size: int) -> bytes:
@@ -104,21 +104,21 @@ class Before(dict[int, bytes]):
 
 
 RESOURCE, EVENT, RECORD, SPAN = 1, 3, 6, 9
-"""What has attributes → the number of their field."""
+"""Field number of attributes in each message that has them."""
 
 
 def key_of(name: str, field: int = SPAN) -> tuple[Before, Before]:
-    """The key of an attribute: what stands before a text, and before any other value."""
+    """An attribute's prefixes: of a text value, and of any other."""
     around = (2, text_field(1, name)), (field, b"")
     return Before((1, b""), *around), Before(*around)
 
 
 KEYS: Remembered[str, tuple[Before, Before]] = Remembered(1_024, key_of, longest=120)
-"""Of a span's attributes; others are few."""
+"""Name of a span's attribute → its prefixes. Other attributes are few."""
 
 
 def attributes(field: int, values: Mapping[str, Any]) -> bytes:
-    """Attributes of texts, numbers, switches, and lists of texts; None is left out."""
+    """Attributes of texts, numbers, booleans and lists of texts, without None."""
     found: list[bytes] = []
     for name, one in values.items():
         if one is not None:
@@ -138,7 +138,7 @@ def add(found: list[bytes], key: tuple[Before, Before], value: Any) -> None:
 
 
 def _any(value: Any) -> bytes:
-    # Fields of AnyValue: text 1, switch 2, whole number 3, double 4, list 5.
+    # Fields of AnyValue: text 1, boolean 2, integer 3, double 4, list 5.
     kind = type(value)
     if kind is int and -MOST <= value <= MOST:
         return b"\x18" + SIZES[value & BITS]
@@ -160,7 +160,7 @@ def proto(module: str, message: str) -> Any:
 
 
 def changed(form: JsonValue, keys: Collection[str], change: Callable[[str], str]) -> JsonValue:
-    """The JSON form of a message, with the texts at these keys changed."""
+    """A message's JSON form, with the texts at these keys changed."""
     if isinstance(form, list):
         return [changed(one, keys, change) for one in form]
     if isinstance(form, dict):
@@ -169,9 +169,9 @@ def changed(form: JsonValue, keys: Collection[str], change: Callable[[str], str]
 
 
 def request_format(module: str, message: str) -> Format:
-    """The format of a route that carries such requests. An item is a request of one span: joined, they are one."""
+    """Format of a route of such requests. An item is a request of one span: joined items are one request."""
 
-    # protobuf's own JSON has ids in base64, OTLP's in hex
+    # protobuf's JSON has ids in base64, OTLP's in hex
     def read(content: bytes) -> JsonValue:
         from google.protobuf.json_format import MessageToDict
 
@@ -199,7 +199,7 @@ def request_format(module: str, message: str) -> Format:
 
 
 def parsed(text: str) -> JsonValue:
-    """What a text holds as JSON, so that it is still JSON after it was shortened; else the text."""
+    """A text's value as JSON, so that it stays JSON when shortened; else the text."""
     value = json_in(text.encode())
     return value if isinstance(value, dict | list) else text
 
