@@ -138,6 +138,30 @@ def test_f30_feedback_waits_for_whom_its_tree_is_though_its_process_knew_neither
     assert {sums.feedback["waiting"] for sums in checked(crowd).values()} == {1}
 
 
+@pytest.mark.parametrize("is_cleared", [False, True])
+def test_f30_a_new_shipper_counts_a_run_that_ends_late_once_beside_a_part_of_another_process(
+    crowd: Crowd, *, is_cleared: bool
+) -> None:
+    """The rest of the tree is settled, so the part is late too: what it is read with began in the settled lines."""
+    caller, worker = crowd.processes[0], crowd.fork()
+    root = crowd.begin()
+    kid = crowd.child(root)
+    if is_cleared:
+        clear(Journal(crowd.files))
+    else:
+        caller.end(root)
+        crowd.ship(20.0)
+        crowd.stop_shipper()
+    worker.end(part := hand_on(caller, worker, kid))
+    caller.end(kid)
+    crowd.ship(20.0)
+    assert {(sums.accepted, sums.waiting) for sums in checked(crowd).values()} == {(3, 0)}
+    for name in ("final", "onetree"):
+        assert part not in crowd.sinks[name].rows
+        assert checked(crowd)[name].dropped == {"late": 1} | ({"by_user": 2} if is_cleared else {})
+    assert part in crowd.sinks["plain"].rows
+
+
 # -- what is cleared --------------------------------------------------------------------------------------------------
 
 
@@ -334,6 +358,48 @@ def test_f30_of_a_tree_that_was_left_out_what_is_cleared_stays_so(crowd: Crowd) 
     crowd.ship(30.0, all_trees=True)
     sums = checked(crowd)["plain"]
     assert (sums.accepted, sums.delivered, sums.dropped) == (3, 1, {"sampled": 2})
+
+
+@pytest.mark.parametrize("vendors", [slice(1, 2), slice(0, 3)])
+def test_f30_a_part_that_is_cleared_with_the_rest_of_its_tree_is_for_the_vendors_of_the_tree(
+    crowd: Crowd, vendors: slice
+) -> None:
+    """The root was cleared before: the part names fewer vendors than the tree, or more."""
+    caller, worker = crowd.processes[0], crowd.fork()
+    refs = caller.pipeline.vendor_refs
+    caller.pipeline.vendor_refs, worker.pipeline.vendor_refs = refs[:2], refs[vendors]
+    root = crowd.begin()
+    clear(Journal(crowd.files))
+    kid = crowd.child(root)
+    hand_on(caller, worker, kid)
+    clear(Journal(crowd.files))
+    crowd.child(kid)
+    for process in (caller, worker):
+        process.journal.end()
+    for events in (1, 0):
+        named = [sums for sums in checked(crowd).values() if sums.accepted]
+        assert [(sums.name, sums.accepted, sums.waiting) for sums in named] == [
+            ("final", 4, events),
+            ("plain", 4, events),
+        ]
+        crowd.settle()
+
+
+def test_f30_a_tree_that_was_left_out_and_is_sent_for_its_feedback_is_counted_once_though_some_was_cleared(
+    crowd: Crowd,
+) -> None:
+    """Feedback that a shipper has read is cleared with the tree's start; what came later fits `keep` by it."""
+    crowd.vendors["plain"] = crowd.vendors["plain"].model_copy(update={"keep": "rate:0 OR feedback"})
+    process = crowd.processes[0]
+    root = crowd.begin()
+    add_feedback(process.journal, root, root, process.pipeline.vendor_refs, {"score": 1})
+    crowd.ship(5.0)
+    clear(Journal(crowd.files))
+    process.end(crowd.child(root))
+    process.end(root)
+    crowd.ship(30.0)
+    assert {(sums.accepted, sums.waiting) for sums in checked(crowd).values()} == {(2, 0)}
+    assert checked(crowd)["plain"].dropped["by_user"] == 2
 
 
 def test_f30_letters_are_removed_and_counted_in_one(crowd: Crowd) -> None:

@@ -214,7 +214,7 @@ class Consumer:
             return
         if part.late and part.root_opened and not has_settled:
             part.late = False  # only parts of it were sent before, apart
-        if has_settled and not (part.late or part.is_apart):
+        if has_settled and not part.late:
             part = replace(part, late=True, takers=0, kept=None)  # consumers to whom it is new share the whole tree
         part.takers += part is tree
         self.due.append(part)

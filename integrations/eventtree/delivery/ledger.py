@@ -107,14 +107,16 @@ class Ledger:
         """Record that a tree is settled; `left_out` of its events were left out by `keep`."""
         is_replay = self._is_replay(tree)
         uncounted = events if is_replay else tree.joined_events
-        apart = events if tree.is_apart and not self.has_settled(tree.id) else 0
+        apart = events if tree.is_apart else 0
+        is_back = self.is_wanted(tree.id)
+        if is_back:  # the others were settled when it was left out: they had been cleared or damaged before
+            events = min(events, self.cursor.left_out[tree.id][0])
         # Events that the vendor has taken may have been cleared or damaged since: none is counted as both.
         over = sum(self.cursor.taken.get(tree.id, ())) + dropped.total() - events
         for reason in LOST:
             if (less := max(0, min(over, dropped[reason]))) > 0:
                 over -= less
                 dropped = dropped - Counter({reason: less})
-        is_back = self.is_wanted(tree.id)
         self.cursor.settle(
             tree.id, events + max(0, over), dropped, tree.spans, uncounted=0 if is_back else uncounted, apart=apart,
             left_out=left_out, is_back=is_back, is_replay=is_replay,

@@ -26,6 +26,9 @@ def clear(journal: Journal, tree_ids: set[str] | None = None) -> int:
     removed when nothing is left in them.
     """
     gone = {tree.id: tree for tree in trees_in(journal).values() if tree_ids is None or tree.id in tree_ids}
+    settled = _settled_trees(journal)
+    for tree in gone.values():
+        tree.late = tree.is_apart and tree.id in settled  # for the tree's vendors, whoever its parts name
     # Once before and once after, since another process may read lines in between.
     journal.files.append(CLEARED, b".")
     owed = _settle(journal, gone)
@@ -46,6 +49,12 @@ def clear(journal: Journal, tree_ids: set[str] | None = None) -> int:
     _remove_empty(journal, sums)
     journal.files.append(CLEARED, b".")
     return sum(tree.has_runs for tree in gone.values())
+
+
+def _settled_trees(journal: Journal) -> set[str]:
+    """The trees that some vendor has settled: its own, and not only parts of them."""
+    cursors = [Cursor(journal.files, f"{'.'.join(key)}.cursor") for key in cursor_keys(journal)]
+    return {tree_id for cursor in cursors for tree_id in cursor.settled.keys() - cursor.foreign.keys()}
 
 
 def _remove_empty(journal: Journal, sums: Mapping[str, RecordedSums]) -> None:
