@@ -15,6 +15,7 @@ from eventtree.delivery.report import make_report
 from eventtree.event import Kind
 from eventtree.journal import DiskFiles, Journal, MemoryFiles, frame, overflow
 from eventtree.journal import journal as journal_module
+from eventtree.journal.files import Data, joined
 from eventtree.journal.retention import remove_settled
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
@@ -278,6 +279,26 @@ def test_f28_a_slow_disk_is_paid_for_once(monkeypatch: pytest.MonkeyPatch) -> No
     assert journal.held == 0
     report = make_report(journal)
     assert (report.damaged_lines, report.lost_lines) == (0, 0)
+
+
+@pytest.mark.parametrize(("megabytes_a_second", "is_slow"), [(20, False), (2, True)])
+def test_f28_a_large_record_takes_its_time_on_a_disk_that_is_not_slow(
+    megabytes_a_second: int, monkeypatch: pytest.MonkeyPatch, *, is_slow: bool
+) -> None:
+    """F28: by seconds alone, records of tens of megabytes filled the memory, and the next ones were lost."""
+    now = [0.0]
+
+    class RatedFiles(MemoryFiles):
+        def append(self, name: str, data: Data) -> None:
+            super().append(name, data)
+            now[0] += len(joined(data)) / (megabytes_a_second * 1_000_000)
+
+    monkeypatch.setattr(journal_module, "monotonic", lambda: now[0])
+    monkeypatch.setattr(overflow.Overflow, "start_healer", lambda _: None)
+    journal = Journal(RatedFiles())
+    for _ in range(3):
+        journal.append(b'{"n":"%b"}' % (b"x" * 15_000_000))
+    assert (journal.held > 0, journal.dropped) == (is_slow, 0)
 
 
 @pytest.mark.parametrize("step", [86_400, -86_400, 3_600, -3_600, 10**9, -(10**9)])

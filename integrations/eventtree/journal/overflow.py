@@ -22,7 +22,8 @@ from eventtree.journal.files import Files
 PROBE_SECONDS = 1.0
 """Pause before the disk is tried again."""
 SLOW_SECONDS = 0.5
-"""A write that takes longer counts as refused."""
+SLOW_BYTES = 8 * 1024 * 1024
+"""A write that takes longer, and passes fewer bytes a second, counts as refused."""
 DRAIN_BYTES = 256 * 1024
 """Bytes of waiting lines that are written at once."""
 
@@ -97,7 +98,8 @@ class Overflow:
                 for line in lines:
                     self._lines.popleft()
                     self.size -= len(line)
-            if time.monotonic() - began > SLOW_SECONDS:
+            took = time.monotonic() - began
+            if took > SLOW_SECONDS and took * SLOW_BYTES > sum(map(len, lines)):
                 return False
 
     def start_healer(self) -> Thread | None:
