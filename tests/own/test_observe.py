@@ -390,13 +390,18 @@ def test_arguments_are_named_as_the_function_names_them(trees: Captured) -> None
 def two(a: int, b: int) -> None: ...
 
 
-def test_a_recursion_without_end_is_the_apps_own(trees: Captured) -> None:
+@pytest.mark.parametrize("below", range(4))
+def test_a_recursion_without_end_is_the_apps_own(trees: Captured, below: int) -> None:
     @eventtree.observe
     def deeper(number: int) -> int:
         return deeper(number + 1)
 
+    def at(depth: int) -> int:
+        return at(depth - 1) if depth else deeper(0)
+
+    # How deep it begins decides which of our own calls finds the stack full.
     with pytest.raises(RecursionError):
-        deeper(0)
+        at(below)
     assert inner.get() is None and not recorder.runs
     [tree] = trees
     assert tree.root.status == "error" and len(tree.events) > 50

@@ -126,7 +126,8 @@ class Overflow:
 def _heal(kept: weakref.ref[Overflow]) -> None:
     """Try again each second until no line waits, or the journal is no longer used."""
     diagnostics.logger.warning(
-        "the journal's disk refuses or dawdles; records wait in memory and would be lost with this process"
+        "the journal's disk refuses or dawdles, or the app's stack is full: records wait in memory, and would be lost"
+        " with this process"
     )
     while True:
         time.sleep(PROBE_SECONDS)

@@ -71,6 +71,7 @@ class Captured(Sequence[EventTree]):
         return list(self._folded(is_finished=False))
 
     def _folded(self, *, is_finished: bool) -> Iterator[EventTree]:
+        self._journal.flush_held()  # records for which the app's stack had no room
         for logged in trees_in(self._journal).values():
             if logged.is_ending is is_finished:
                 pricer = self._pricer(self._pricing_of(logged.id))
