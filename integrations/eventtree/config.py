@@ -315,8 +315,8 @@ def _environment() -> dict[str, Any]:
     """The settings of the environment. Also a variable that an argument overrides is read: a wrong one is an error."""
     found: dict[str, Any] = {}
     for field, (name, read) in FROM_ENVIRONMENT.items():
-        text = os.environ.get(name)
-        if text:
+        text = os.environ.get(name, "")
+        if text.strip() or (text and read is switch):  # a blank switch is an error: was `off` meant?
             try:
                 found[field] = read(text.strip() or text)  # a file of variables may end its lines in CR LF
             except ValueError as error:

@@ -69,6 +69,7 @@ def test_send_says_what_a_vendor_says() -> None:
         done = run("doctor", "--send", "--timeout", "120", **environment(server, "braintrust", key="wrong"))
         assert done.returncode == 1
         assert "braintrust: NOT TAKEN, HTTP 401" in done.stdout
+        assert done.stderr.count("braintrust is parked (HTTP 401") == 1  # and nothing is sent again at exit
         server.script("honeyhive", [400] * 9)
         done = run("doctor", "--send", "--timeout", "120", **environment(server, "honeyhive", key="right"))
         assert done.returncode == 1
@@ -77,3 +78,13 @@ def test_send_says_what_a_vendor_says() -> None:
         done = run("doctor", "--send", "--timeout", "6", **environment(server, "nebuly", key="right"))
         assert done.returncode == 1
         assert "nebuly: NOT TAKEN, HTTP 503" in done.stdout
+
+
+@pytest.mark.parametrize("setting", ["EVENTTREE_KEEP=status:error", "EVENTTREE_RELAY=http://127.0.0.1:9"])
+def test_send_sends_whatever_keeps_the_trees_of_apps_from_the_vendor(setting: str) -> None:
+    name, _, value = setting.partition("=")
+    with VendorServer() as server:
+        given = {**environment(server, "honeyhive"), name: value}
+        done = run("doctor", "--send", "--vendor", "honeyhive", "--timeout", "120", **given)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "honeyhive: took 3 events in" in done.stdout

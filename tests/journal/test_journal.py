@@ -35,6 +35,8 @@ def test_a_symlink_loose_permissions_or_a_file_are_refused(tmp_path: Path) -> No
     (tmp_path / "file").touch()
     with pytest.raises(JournalError, match="not a folder"):
         DiskFiles(tmp_path / "file")
+    with pytest.raises(JournalError, match=r"embedded null byte.*Name a writable folder"):
+        DiskFiles(tmp_path / "nu\0l")
 
 
 def test_a_link_or_anothers_file_in_the_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

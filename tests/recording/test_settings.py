@@ -231,6 +231,15 @@ def test_what_ends_a_variable_is_no_part_of_it(end: str, monkeypatch: pytest.Mon
     assert (HoneyHive(api_key="k").project, HoneyHive(api_key="k").source) == ("rag", "dev")
 
 
+@pytest.mark.parametrize("blank", ["\r", " ", "\t\r\n"])
+def test_a_blank_variable_is_none_but_for_a_switch(blank: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for setting, name in VARIABLE.items():
+        monkeypatch.delenv(name, raising=False)
+        if setting not in SWITCHES:
+            monkeypatch.setenv(name, blank)
+    assert config.resolve() == config.Settings()
+
+
 def test_a_wrong_entry_of_a_list_is_answered_with_what_the_setting_is() -> None:
     with pytest.raises(ConfigError, match=r"^Nebuly.feature_flags.1: it is no text\. Variants"):
         Nebuly(api_key="k", feature_flags=["a", 1])  # type: ignore[list-item]

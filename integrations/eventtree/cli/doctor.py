@@ -76,7 +76,8 @@ def _check(name: str) -> Vendor | None:
 def _send(vendors: list[Vendor], timeout: float) -> bool:
     """Send one marked tree to all vendors; True if all took it."""
     pipeline = Pipeline(
-        vendors=vendors, journal=config.MEMORY, user=MARK, tags=(MARK,), deliver=True, sample_rate=1.0, content=True,
+        vendors=vendors, journal=config.MEMORY, user=MARK, tags=(MARK,), deliver=True, relay="", sample_rate=1.0,
+        keep="", content=True, exit_timeout=0.0,
     )  # fmt: skip
     if not pipeline.enabled:
         say("Nothing was sent: EVENTTREE_ENABLED switches recording off.")

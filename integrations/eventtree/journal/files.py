@@ -384,6 +384,6 @@ def _tighten(folder: Path) -> None:
 def _explained(folder: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a path with a null byte is a ValueError
         hint = "Name a writable folder with journal= or EVENTTREE_JOURNAL, or journal=':memory:'"
-        raise JournalError(f"journal {folder}: {error.strerror}. {hint}") from error
+        raise JournalError(f"journal {folder}: {getattr(error, 'strerror', error)}. {hint}") from error
