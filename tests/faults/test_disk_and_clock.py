@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import shutil
 import time
 from collections.abc import Callable
@@ -250,6 +251,30 @@ class SlowFiles(MemoryFiles):
             self.slow_writes += 1
             time.sleep(self.seconds)
         super().append(name, data)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK])
+def test_f14_a_file_system_without_locks_keeps_all_for_one_that_has_them(
+    code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F14: warnings are errors here, as some apps make them, so that filelock's way around has no effect."""
+    with VendorServer() as server:
+        with monkeypatch.context() as patch:
+            patch.setattr("fcntl.flock", without_locks(code))
+            pipeline = Pipeline(vendors=[Braintrust(**server.settings("braintrust"))])
+            record_tree(pipeline)
+            assert flush(0.5).waiting == 3
+        record_tree(pipeline)
+        sums = flush(20).vendors["braintrust"]
+        assert (sums.accepted, sums.delivered, sums.unexplained) == (6, 6, 0)
+        assert len(server.event_ids("braintrust")) == 6
+
+
+def without_locks(code: int) -> Callable[..., None]:
+    def flock(*_: object) -> None:
+        raise OSError(code, "no locks")
+
+    return flock
 
 
 def test_f28_a_slow_disk_is_paid_for_once(monkeypatch: pytest.MonkeyPatch) -> None:

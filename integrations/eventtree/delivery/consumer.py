@@ -99,7 +99,7 @@ class Consumer:
                 try:
                     await self.step()
                 except Exception as error:  # noqa: BLE001  (a consumer's boundary: its trouble is no other's)
-                    diagnostics.failed(f"delivery to {self.vendor.name}", error)
+                    diagnostics.failed(f"delivery to {self.vendor.name}", error, then="its events wait in the journal")
                     await asyncio.sleep(LOCK_SECONDS)
         finally:
             self.release()

@@ -262,7 +262,7 @@ class Shipper(LoopThread):
             try:
                 consumer.hold()
             except OSError as error:
-                diagnostics.failed(f"delivery to {consumer.vendor.name}", error)
+                diagnostics.failed(f"delivery to {consumer.vendor.name}", error, then="its events wait in the journal")
         for consumer in fresh:
             self._tasks.add(asyncio.get_running_loop().create_task(consumer.run(), name=consumer.name))
 

@@ -7,6 +7,7 @@ does), which replaces functions of `os` by ones that raise where a loop is runni
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import secrets
@@ -251,6 +252,9 @@ class DiskFiles(Files):
             lock.acquire()
         except Timeout:
             return None
+        except (NotImplementedError, Warning) as error:
+            # The file system has no locks: filelock raises the one, or warns where the app makes warnings errors.
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK)) from error
         return lock
 
     def forget(self) -> None:
