@@ -13,7 +13,7 @@ from pathlib import Path
 IMPORTED = """
 import json, os, sys
 from eventtree.__main__ import main
-import eventtree.cli.dead, eventtree.cli.doctor, eventtree.cli.prices, eventtree.cli.ship, eventtree.cli.show
+import eventtree.cli.dead, eventtree.cli.doctor, eventtree.cli.ship, eventtree.cli.show
 for line in sys.stdin:
     arguments, folder, env, out, err = json.loads(line)
     if child := os.fork():

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+from pathlib import Path
+
 import pytest
 
+from eventtree import config
+from eventtree.cli.doctor import check_journal
 from eventtree.testing import VendorServer
 from eventtree.vendors import VENDORS, vendor_class
 from tests.cli.commands import run
@@ -48,7 +53,7 @@ def test_settings_are_shown_and_the_key_is_not() -> None:
 def test_the_closed_service_is_pointed_out(kind: str) -> None:
     assert "closed in September 2025" in run("doctor", "--vendor", kind, HUMANLOOP_API_KEY="k").stdout
     own = run("doctor", "--vendor", kind, HUMANLOOP_API_KEY="k", HUMANLOOP_API_URL="https://humanloop.example.com")
-    assert "closed" not in own.stdout
+    assert "closed in September" not in own.stdout
 
 
 def test_send_sends_one_marked_tree_to_each() -> None:
@@ -88,3 +93,29 @@ def test_send_sends_whatever_keeps_the_trees_of_apps_from_the_vendor(setting: st
         done = run("doctor", "--send", "--vendor", "honeyhive", "--timeout", "120", **given)
         assert (done.returncode, done.stderr) == (0, "")
         assert "honeyhive: took 3 events in" in done.stdout
+
+
+def test_the_journals_folder_is_checked(own_place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whether it can be written and has room; nothing of the check stays."""
+    done = run("doctor", EVENTTREE_VENDORS="braintrust", BRAINTRUST_API_KEY="k")
+    assert (done.returncode, "can be written" in done.stdout) == (0, True)
+    assert not list(own_place.iterdir())
+    bounds = config.Bounds(journal_bytes=1 << 62)
+    assert check_journal(config.resolve(bounds=bounds))
+    assert f"it may grow to {1 << 62:,} bytes" in capsys.readouterr().out
+    (own_place.parent / "file").touch()
+    done = run("doctor", EVENTTREE_VENDORS="braintrust", EVENTTREE_JOURNAL=str(own_place.parent / "file"))
+    assert (done.returncode, "journal: WRONG" in done.stdout) == (1, True)
+
+
+def test_a_file_system_without_locks_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Everything is recorded there, and nothing can be delivered."""
+
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    assert not check_journal(config.resolve())
+    assert "journal: WRONG" in capsys.readouterr().out

@@ -51,6 +51,14 @@ def ids(own_place: Path) -> dict[str, str]:
     return {"good": good, "failed": failed, "tool": tool}
 
 
+def test_a_vendor_is_named_by_its_class_too(ids: dict[str, str]) -> None:
+    """One way of naming vendors in all commands."""
+    named = record_tree(Pipeline(vendors=[Nebuly(api_key="k")], deliver=False))
+    for name in ("nebuly", "eventtree.vendors:Nebuly"):
+        assert [json.loads(line)["id"] for line in run("ls", "--json", f"vendor:{name}").splitlines()] == [named]
+        assert named not in run("show", "--all", f"-vendor:{name}")
+
+
 def test_show_says_what_was_asked_and_what_went_wrong_and_where(ids: dict[str, str]) -> None:
     shown = run("show")
     assert shown.index(ids["good"]) < shown.index(ids["failed"])

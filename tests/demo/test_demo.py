@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from eventtree.demo import run_demo
-from eventtree.demo.library import SHIPPED, read_library
-from eventtree.demo.stage import SHOWN
+from eventtree.demo.language import SHIPPED, read_library
+from eventtree.demo.run import SHOWN
 from eventtree.errors import ConfigError
 from tests import reference
 from tests.demo.conftest import ASTRAY, Ran, Run, surroundings

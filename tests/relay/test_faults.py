@@ -1129,7 +1129,7 @@ def test_f64_what_a_collector_took_to_its_grave_comes_behind_later_logs_and_is_r
 
     async def taken() -> int:
         async with port_at(server.url).opened() as port:
-            return len(await port.receive(port.places()[0]))
+            return len(await port.receive(0))
 
     with closing(server):
         app.tree()

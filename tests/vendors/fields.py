@@ -57,7 +57,7 @@ HONEYHIVE: Mapping[str, Table] = {
         "outputs": "outputs of what ended late",
         "duration": "duration of what ended late",
         "end_time": "v1: start + duration of what ended late; legacy: duration says it",
-        **dict.fromkeys(("config", "user_properties", "children_ids"), "- told when a run opens"),
+        **dict.fromkeys(("config", "user_properties", "children_ids"), "- sent when a run opens"),
     },
 }
 

@@ -19,9 +19,9 @@ from eventtree.event import EventTree
 from eventtree.recording.pipeline import Pipeline
 from eventtree.serializer.serialize import serialize
 from eventtree.testing import VendorServer, check_vendor
-from eventtree.testing.contracts.contract import Reply
+from eventtree.testing.contracts.contract import Incoming, Outgoing, Reply
 from eventtree.testing.contracts.contract import Route as ServerRoute
-from eventtree.testing.listener import Incoming, Listener, Outgoing
+from eventtree.testing.listener import Listener
 from eventtree.vendors import VENDORS, Braintrust, Encoded, Item, Route, Vendor, resolve_vendors, to_json, vendor_class
 from tests.faults.test_servers import soon
 from tests.trees import record_tree

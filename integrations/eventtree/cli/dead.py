@@ -9,14 +9,14 @@ from typing import Any
 
 import click
 
-from eventtree.cli.main import journal_option, main, say, say_lines, timeout_option
+from eventtree.cli.main import journal_option, main, say, timeout_option
 from eventtree.cli.show import existing
 from eventtree.delivery.dead_letters import Letter, Numbered, drop_letters, letters_in
 from eventtree.delivery.resend import resend_letters
 from eventtree.errors import ConfigError
 from eventtree.journal import Journal
 from eventtree.serializer.registry import kind_of
-from eventtree.summary import Table, shorten
+from eventtree.summary import Table, plural, shorten
 from eventtree.terminal import ROOMY, SHORT_ID, console
 
 WORDS_SHOWN = 80
@@ -25,15 +25,18 @@ WORDS_SHOWN = 80
 @main.command("dead")
 @click.argument("number", type=int, required=False)
 @journal_option
-@click.option("--vendor", metavar="NAME", help="Only those of this vendor.")
+@click.option("--vendor", metavar="NAME", help="Choose only those of this vendor.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line, with the contents.")
-@click.option("--resend", is_flag=True, help="Send it again. Keys and hosts come from the environment.")
-@click.option("--drop", is_flag=True, help="Delete it. Its events count as dropped by_user.")
+@click.option("--resend", is_flag=True, help="Send them again. Keys and hosts come from the environment.")
+@click.option("--drop", is_flag=True, help="Delete them. Their events count as dropped by_user.")
 @timeout_option(60.0, "Give up resending after so long.")
 def dead(
     number: int | None, folder: str | None, vendor: str | None, as_json: bool, resend: bool, drop: bool, timeout: float
 ) -> int:
-    """Show what vendors refused, with their answers. With a NUMBER, show all of that one."""
+    """Show the dead letters, which are events that a vendor refused, with its answers.
+
+    With a NUMBER, show that one with its contents, or resend or drop it alone.
+    """
     if resend and drop:
         raise ConfigError("--resend", "it excludes --drop", "Choose one")
     kind = None if vendor is None else kind_of(vendor)
@@ -44,13 +47,13 @@ def dead(
     elif resend:
         return _resend(journal, chosen, timeout)
     elif drop:
-        count = drop_letters(journal, chosen)
-        say(f"Dropped {count} dead letter{'' if count == 1 else 's'}.")
+        say(f"Dropped {plural(drop_letters(journal, chosen), 'dead letter')}.")
     elif as_json:
         for one in chosen:
             say(json.dumps(_plain(one), ensure_ascii=False))
     elif number is not None:
-        say_lines(json.dumps(_plain(chosen[0]), ensure_ascii=False, indent=2))
+        for line in json.dumps(_plain(chosen[0]), ensure_ascii=False, indent=2).split("\n"):
+            say(line)
     else:
         _draw(chosen)
     return 0
@@ -82,6 +85,5 @@ def _draw(chosen: Sequence[Numbered]) -> None:
         words = shorten(" ".join(letter["words"].split()), WORDS_SHOWN)
         status = "" if letter["status"] is None else letter["status"]
         when, tree = (_when(letter), letter["tree"]) if is_roomy else (_when(letter)[5:16], letter["tree"][-SHORT_ID:])
-        cells = (one.number, one.vendor, when, status, len(letter["events"]), tree, words)
-        rows.append(cells)
+        rows.append((one.number, one.vendor, when, status, len(letter["events"]), tree, words))
     out.print(Table(("", "vendor", "refused at", "status", "events", "tree", "its words"), rows))

@@ -1,8 +1,9 @@
-"""`eventtree doctor`: check that each vendor's settings are complete, and with `--send` that it takes a tree."""
+"""`eventtree doctor`: check the journal's folder and each vendor's settings; with `--send`, that it takes a tree."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import time
 import uuid
 
@@ -12,8 +13,9 @@ from eventtree import config
 from eventtree.cli.main import main, say, timeout_option
 from eventtree.delivery.consumer import Consumer
 from eventtree.delivery.report import VendorTotals
-from eventtree.errors import ConfigError
+from eventtree.errors import ConfigError, JournalError
 from eventtree.event import Kind
+from eventtree.journal import DiskFiles, open_journal
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
 from eventtree.vendors import VENDORS, Vendor, resolve_vendors, vendor_class
@@ -21,6 +23,8 @@ from eventtree.vendors import VENDORS, Vendor, resolve_vendors, vendor_class
 MARK = "eventtree-doctor"
 """Tag, user and name of the tree of `--send`, so that it can be recognized."""
 HIDDEN = frozenset({"name", "api_key", "base_url", "allow_plain_http"})
+PROBE = "doctor.lock"
+"""A file that is written, locked and removed."""
 STEP_SECONDS = 0.2
 
 
@@ -33,15 +37,16 @@ STEP_SECONDS = 0.2
 )
 @timeout_option(20.0, "Give up sending after so long.")
 def doctor(names: tuple[str, ...], send: bool, timeout: float) -> int:
-    """Check the settings of each vendor, and say what is missing. The exit status is 1 if anything is wrong.
+    """Check the journal's folder, and the settings of each vendor. The exit status is 1 if anything is wrong.
 
-    Without --vendor, the vendors in EVENTTREE_VENDORS are checked.
+    Without --vendor, the vendors in EVENTTREE_VENDORS are checked, or the relay that EVENTTREE_RELAY names.
     """
     settings = config.resolve()
+    is_well = check_journal(settings)
     if settings.relay and not names:
         from eventtree.cli.relay import examine_relay
 
-        return int(not examine_relay(settings.relay))
+        return int(not examine_relay(settings.relay) or not is_well)
     wanted = names or tuple(str(getattr(one, "name", one)) for one in settings.vendors)
     if not wanted:
         say("No vendor is switched on; runs are recorded locally. Set EVENTTREE_VENDORS=NAME,… or add --vendor NAME.")
@@ -51,7 +56,35 @@ def doctor(names: tuple[str, ...], send: bool, timeout: float) -> int:
                 say(f"{kind}: {keys[0]} is set, and a key alone switches nothing on")
         return 1
     vendors = [vendor for name in wanted if (vendor := _check(name)) is not None]
-    return int(len(vendors) < len(wanted) or (send and not _send(vendors, timeout)))
+    return int(not is_well or len(vendors) < len(wanted) or (send and not _send(vendors, timeout)))
+
+
+def check_journal(settings: config.Settings) -> bool:
+    """Print whether the journal's folder can be written and locked, and has room; False if an app cannot use it."""
+    if settings.folder == config.MEMORY:
+        say("journal: in memory; it ends with its process")
+        return True
+    try:
+        files = open_journal(settings.folder).files
+        assert isinstance(files, DiskFiles)
+        files.replace(PROBE, b"")
+        if lock := files.lock(PROBE):
+            lock.release()
+        files.remove(PROBE)
+        free = shutil.disk_usage(files.folder).free
+    except (JournalError, OSError) as error:
+        why = (
+            f"{settings.folder}: {error.strerror}"
+            if isinstance(error, OSError)
+            else str(error).removeprefix("journal ")
+        )
+        say(f"journal: WRONG {why}")
+        return False
+    say(f"journal: {files.folder} can be written")
+    used, most = sum(map(files.size, files.names())), settings.bounds.journal_bytes
+    if used + free < most:
+        say(f"journal: note: it may grow to {most:,} bytes (journal_bytes), and only {free:,} are free")
+    return True
 
 
 def _check(name: str) -> Vendor | None:

@@ -40,8 +40,8 @@ def timeout_option(seconds: float, what: str) -> Callable[[Any], Any]:
 
 
 HOMES = {
-    **dict.fromkeys(("clear", "experiment", "export", "ls", "report", "show"), "show"), "collect": "relay",
-    **{name: name for name in ("dead", "demo", "doctor", "prices", "relay", "ship", "view")},
+    **dict.fromkeys(("clear", "experiment", "export", "ls", "prices", "report", "show"), "show"), "collect": "relay",
+    **{name: name for name in ("dead", "doctor", "relay", "ship", "view")}, "demo": "main",
 }  # fmt: skip
 """Command → its module, which is imported on first use."""
 
@@ -49,12 +49,6 @@ HOMES = {
 def say(text: str, *, err: bool = False) -> None:
     """Print a line. Foreign text in it is made safe, so that it stays one line."""
     click.echo(shown(text), err=err)
-
-
-def say_lines(text: str) -> None:
-    """Print a text of several lines, such as indented JSON."""
-    for line in text.split("\n"):
-        say(line)
 
 
 class Command(click.Command):
@@ -108,3 +102,21 @@ def main(context: click.Context) -> None:
     sys.path.append(str(Path.cwd()))  # here may be the module of a vendor named as package.module:Class
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
+
+
+@main.command("demo")
+@click.argument("question", default="What happens to my events while a vendor is down?")
+@click.option(
+    "--model", metavar="openai:NAME", help="Use a real model instead of the built-in one. Its key is OPENAI_API_KEY."
+)
+@click.option("--out", metavar="DIR", help="Put the journal and the requests there, not into a new temporary folder.")
+@click.option("--journal", metavar="DIR", help="Put the journal there.")
+def demo(question: str, model: str | None, out: str | None, journal: str | None) -> int:
+    """Run a LangChain chain, a LangGraph agent and a LlamaIndex query, and send their trees to five vendors.
+
+    The vendors are played by a server on this machine, and no key is needed.
+    """
+    say("Running a chain, an agent and a query, for five vendors on this machine …")
+    from eventtree.demo import run_demo
+
+    return run_demo(question, model=model, out=out, journal=journal)

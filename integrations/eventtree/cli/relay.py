@@ -30,10 +30,10 @@ END_SECONDS = 20.0
 @journal_option
 @click.option("--print-nats-conf", is_flag=True, help="Print a safe configuration for a NATS server, and do nothing.")
 def relay(url: str | None, folder: str | None, print_nats_conf: bool) -> None:
-    """Replicate a journal to a collector, by the engine or collector at URL, until stopped.
+    """Replicate a journal to a collector until stopped, through the engine at URL, or to the collector at URL.
 
-    An app does so itself where EVENTTREE_RELAY names the URL. Credentials come from EVENTTREE_RELAY_CREDS, a file, or
-    EVENTTREE_RELAY_TOKEN.
+    An app with EVENTTREE_RELAY=URL does it by itself. EVENTTREE_RELAY_CREDS names a file of credentials, or
+    EVENTTREE_RELAY_TOKEN is a token.
     """
     if print_nats_conf:
         click.echo(files("eventtree.relay").joinpath("nats.conf").read_text(), nl=False)
@@ -57,17 +57,17 @@ def relay(url: str | None, folder: str | None, print_nats_conf: bool) -> None:
     "--partitions",
     type=click.IntRange(1, 4096),
     metavar="N",
-    help="Split processes that begin from now on over so many.",
+    help="Split the trees of processes that begin from now on over N partitions.",
 )
-@click.option("--take", metavar="0-31", help="Take only these partitions. By default all are taken, or stood by for.")
+@click.option("--take", metavar="0-31", help="Collect only these partitions. The default is all that are free.")
 @click.option(
     "--silence", default=60.0, show_default=True, metavar="SECONDS", type=Seconds(min=1),
-    help="Take a process for dead that was not heard of for so long.",
+    help="Take a process for dead after so long without a message.",
 )  # fmt: skip
 def collect(url: str, folder: str | None, partitions: int | None, take: str | None, silence: float) -> None:
-    """Collect what relays send by the engine at URL, or listen there (http, https), and ship it until stopped.
+    """Collect the journals of relays from the engine at URL, or listen at URL (http, https), and deliver them.
 
-    Vendors and their keys are this environment's: EVENTTREE_VENDORS.
+    It ends when it is stopped. The vendors are those of EVENTTREE_VENDORS, with their keys from the environment.
     """
     from eventtree.relay.collect import Collector
     from eventtree.vendors import resolve_vendors
@@ -84,7 +84,7 @@ def collect(url: str, folder: str | None, partitions: int | None, take: str | No
 
 
 def examine_relay(url: str) -> bool:
-    """Say whether the engine can be reached, and whether it may lose what it has acknowledged."""
+    """Print whether the engine can be reached, and whether it may lose acknowledged records."""
 
     async def advice() -> list[str]:
         async with port_at(url).opened() as port:

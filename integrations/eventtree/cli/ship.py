@@ -16,10 +16,11 @@ from eventtree.delivery.report import Report
 from eventtree.delivery.shipper import Shipper
 from eventtree.errors import ConfigError
 from eventtree.journal import Journal
-from eventtree.journal.counts import Cursors, count_unsettled, cursor_keys
+from eventtree.journal.counts import Counts, Cursors, count_unsettled, cursor_keys
 from eventtree.journal.totals import recorded_sums
 from eventtree.record import is_local
 from eventtree.serializer.registry import is_known, resolve_vendors
+from eventtree.summary import plural
 from eventtree.terminal import console, progress, report_view
 from eventtree.vendors import Vendor
 
@@ -70,11 +71,11 @@ def ship(folder: str | None, names: tuple[str, ...], follow: bool, replay: bool,
     left = sum(sums.waiting for sums in found.vendors.values() if f"{sums.name}.{sums.fingerprint}" in mine)
     if left and not is_done:
         hint = "They stay in the journal: run it again, give it more time with --timeout, or let it --follow."
-        say(f"Time ran out after {timeout:g} s: {left} event{'' if left == 1 else 's'} still wait. {hint}", err=True)
+        say(f"Time ran out after {timeout:g} s: {plural(left, 'event')} still wait. {hint}", err=True)
     if busy:
         hint = "Replay once it has ended."
         say(f"Nothing was replayed to {', '.join(busy)}: another process is delivering there. {hint}", err=True)
-    return int(left > 0 or len(errors) > 0 or (others > 0 and not replay) or len(busy) > 0)
+    return int(bool(left or errors or busy or (others and not replay)))
 
 
 def _say_others(found: Report, shipper: Shipper, journal: Journal) -> int:
@@ -96,7 +97,7 @@ def _say_others(found: Report, shipper: Shipper, journal: Journal) -> int:
 
 def _named(journal: Journal, lacking: dict[str, ConfigError | None]) -> tuple[Vendor, ...]:
     """The vendors that trees name, with this environment's settings. `lacking` gets those without, and the error."""
-    counts = count_unsettled(journal, Cursors(journal), recorded_sums(journal), trusts_sums=True)
+    counts = _unsettled(journal)
     found: list[Vendor] = []
     for name in sorted({name for name, _ in counts.vendors | cursor_keys(journal)}):
         try:
@@ -109,6 +110,10 @@ def _named(journal: Journal, lacking: dict[str, ConfigError | None]) -> tuple[Ve
             if name not in lacking and any(key[0] == name for key in counts.waiting + counts.feedback):
                 lacking[name] = error
     return tuple(found)
+
+
+def _unsettled(journal: Journal) -> Counts:
+    return count_unsettled(journal, Cursors(journal), recorded_sums(journal), trusts_sums=True)
 
 
 def _say_lacking(errors: Iterable[ConfigError | None]) -> None:
@@ -124,10 +129,7 @@ def _until_idle(shipper: Shipper, timeout: float) -> bool:
     with progress(f"delivering to {', '.join(vendor.name for vendor in shipper.vendors.values())}") as show:
         before, expected = _settled(shipper), 0
         if sys.stderr.isatty():  # the bar shows how many events wait, which takes a while to count
-            journal = shipper.journal
-            expected = count_unsettled(
-                journal, Cursors(journal), recorded_sums(journal), trusts_sums=True
-            ).waiting.total()
+            expected = _unsettled(shipper.journal).waiting.total()
         while idle < IDLE_CHECKS:
             if time.monotonic() >= deadline:
                 return False

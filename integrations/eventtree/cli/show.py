@@ -1,4 +1,4 @@
-"""The commands that read a journal, and `clear`: show, ls, experiment, export, report."""
+"""The commands that look at a journal (show, ls, experiment, export, report) or at prices, and `clear`."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ from eventtree.journal import Journal, open_journal
 from eventtree.journal.clear import clear
 from eventtree.journal.counts import Cursors, keys_of
 from eventtree.journal.trees import trees_in
+from eventtree.pricing.pricer import Explanation, PriceLine, Pricer
 from eventtree.query import Index, Page, TreeRow
 from eventtree.query.experiment import experiment, stats_table
 from eventtree.query.store import forget
 from eventtree.query.trees import close_indexes, journal_of
 from eventtree.serializer.packing import export_url
+from eventtree.serializer.registry import kind_of
 from eventtree.serializer.serialize import serialize
 from eventtree.summary import plural
 from eventtree.terminal import SHORT_ID, RowsView, TreeView, console, progress, report_view
@@ -41,6 +43,8 @@ AT_ONCE_SECONDS = 0.5
 LAST = 5
 AN_ID = re.compile(r"(?=[0-9a-f-]*[0-9])[0-9a-f-]{4,36}")
 """The id of a tree or an event, or the beginning or end of one; any other word is a filter."""
+A_CLASS = re.compile(r"(?<!\S)(-?vendor:)([\w.]+:\w+)(?!\S)")
+"""A vendor in a filter that is named as `package.module:Class`, as in all commands."""
 TAKES_WORDS: dict[str, Any] = {"context_settings": {"ignore_unknown_options": True}}
 
 
@@ -50,6 +54,11 @@ def words_only(_: click.Context, __: click.Parameter, given: tuple[str, ...]) ->
     if wrong is not None:
         raise click.NoSuchOption(wrong)
     return given
+
+
+def filter_of(words: tuple[str, ...]) -> Filter:
+    """The filter of these words."""
+    return Filter.parse(A_CLASS.sub(lambda found: found[1] + kind_of(found[2]), " ".join(words)))
 
 
 def existing(folder: str | None, *, awaited: bool = False) -> Journal:
@@ -74,7 +83,7 @@ def existing(folder: str | None, *, awaited: bool = False) -> Journal:
 def show_trees(
     folder: str | None, what: tuple[str, ...], tree_id: str | None, last: int | None, internal: bool, as_json: bool
 ) -> None:
-    """Draw the last trees: what was asked and answered, what went wrong, what it took.
+    """Draw the last trees: their events, question and answer, errors, tokens, cost and times.
 
     With an ID, or its first or last characters, draw that tree with all inputs and outputs. WORDS choose trees:
     status:error, session:ID, user:NAME, model:gpt-4o, 'cost>0.01', since:1h, feedback, any text. A tree must match all
@@ -100,7 +109,7 @@ def show_trees(
 
 def _chosen(index: Index, words: tuple[str, ...], last: int | None, *, is_all: bool) -> Iterator[EventTree]:
     """The last trees that a filter chooses, or all of them where no number is given; oldest first."""
-    chosen = Filter.parse(" ".join(words))
+    chosen = filter_of(words)
     if is_all and last is None:
         return index.stream(chosen)
     rows = find(index, chosen, last or LAST).rows
@@ -117,7 +126,7 @@ def _chosen(index: Index, words: tuple[str, ...], last: int | None, *, is_all: b
 def list_trees(folder: str | None, words: tuple[str, ...], last: int, as_json: bool) -> None:
     """List trees, one a line, the newest first. WORDS choose trees as in show."""
     with Index(existing(folder)) as index:
-        page = find(index, Filter.parse(" ".join(words)), last)
+        page = find(index, filter_of(words), last)
         if as_json:
             for row in page.rows:
                 say(json.dumps(row.plain, ensure_ascii=False, default=str))
@@ -263,3 +272,38 @@ def clear_trees(folder: str | None, tree_id: str | None, yes: bool) -> None:
     cleared = clear(journal, None if tree_id is None else {tree_id})
     forget(journal)
     say(f"Cleared {plural(cleared, 'tree')}.")
+
+
+@main.command("prices")
+@click.argument("model")
+@click.option(
+    "--provider", metavar="NAME", help="Name the provider as the framework does: openai, anthropic, azure, bedrock."
+)
+@click.option("--base-url", metavar="URL", help="Give the address of the service. It counts more than --provider.")
+def prices(model: str, provider: str | None, base_url: str | None) -> int:
+    """Show the prices of MODEL and where they come from. The exit status is 1 if no price is known."""
+    found = Pricer.of(config.resolve().prices).explain(model, provider, base_url=base_url)
+    if found.source is None:
+        say(f"{model}: no price is known ({'; '.join(found.why)}). The cost of its calls stays unknown.", err=True)
+        return 1
+    say(f"{model}: charged as {found.charged_as}, by {found.source}")
+    for line in _lines(found):
+        say(line)
+    for reason in found.why:
+        say(f"- {reason}")
+    return 0
+
+
+def _lines(found: Explanation) -> list[str]:
+    names = [_name(line) for line in found.lines]
+    prices = [f"${line.usd.normalize():f}" for line in found.lines]
+    wide, high = max(map(len, names), default=0), max(map(len, prices), default=0)
+    return [
+        f"  {name:<{wide}}  {price:>{high}} / {line.per}"
+        for name, price, line in zip(names, prices, found.lines, strict=True)
+    ]
+
+
+def _name(line: PriceLine) -> str:
+    words = line.name.replace("_", " ")
+    return words if line.above is None else f"{words}, above {line.above:,} tokens of input"

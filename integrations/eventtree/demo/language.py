@@ -6,9 +6,14 @@ Answers are computed from the given passages, so that other documents give other
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from itertools import takewhile
+from pathlib import Path
 from typing import NamedTuple
 
+from eventtree.errors import ConfigError
+
+SHIPPED = Path(__file__).with_name("documents")
 INSTRUCTION = "Answer the question with a sentence from the passages below, and name the file it comes from."
 PROMPT = "{context}\n\nQuestion: {question}"
 """The prompt of both frameworks' chains."""
@@ -25,6 +30,46 @@ STEM = 5
 """Letters that forms of one word have in common, such as `removes` and `removal`."""
 CACHE_STEP = 128
 """OpenAI reads prompts from its cache in steps of this many tokens."""
+
+
+class Passage(NamedTuple):
+    """One paragraph of a document, with its file and heading."""
+
+    source: str
+    title: str
+    text: str
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """Its file and heading, which both frameworks keep beside the text."""
+        return {"source": self.source, "title": self.title}
+
+    @property
+    def headed(self) -> str:
+        """The paragraph below its file and heading, as a prompt shows it."""
+        return f"source: {self.source}\ntitle: {self.title}\n\n{self.text}"
+
+
+def read_library(folder: str | Path | None = None) -> list[Passage]:
+    """Every paragraph of the `*.md` files in `folder`; by default of those that ship with the package.
+
+    Raises:
+        ConfigError: there is no paragraph to read.
+    """
+    found = [passage for file in sorted(Path(folder or SHIPPED).glob("*.md")) for passage in _passages(file)]
+    if not found:
+        raise ConfigError("documents", f"nothing to read in {folder}", "Name a folder with *.md files")
+    return found
+
+
+def _passages(file: Path) -> Iterator[Passage]:
+    title = file.stem
+    for block in re.split(r"\n\s*\n", file.read_text(encoding="utf-8")):
+        text = " ".join(block.split())
+        if text.startswith("#"):
+            title = text.lstrip("# ")
+        elif text:
+            yield Passage(file.name, title, text)
 
 
 def words(text: str) -> list[str]:

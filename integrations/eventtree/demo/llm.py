@@ -35,7 +35,7 @@ class DocumentLLM(CustomLLM):
 
     @property
     def metadata(self) -> LLMMetadata:
-        """What the framework asks before it builds a prompt."""
+        """Read by the framework before it builds a prompt."""
         return LLMMetadata(context_window=128_000, num_output=512, is_chat_model=True, model_name=self.model)
 
     @llm_chat_callback()

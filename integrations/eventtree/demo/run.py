@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,9 +17,7 @@ from eventtree import session
 from eventtree.delivery.report import Report
 from eventtree.delivery.shipper import Shipper, shipper_of
 from eventtree.demo import runs
-from eventtree.demo.library import Passage, read_library
-from eventtree.demo.models import Models, choose
-from eventtree.demo.stage import SHOWN, counts, quiet_environment, vendors_at, write_requests
+from eventtree.demo.language import Passage, read_library
 from eventtree.diagnostics import shown
 from eventtree.errors import ConfigError
 from eventtree.event import EventTree
@@ -25,8 +27,15 @@ from eventtree.llama_index import set_global_handler
 from eventtree.query import Index
 from eventtree.recording.session import Session
 from eventtree.terminal import TreeView, console, report_view
-from eventtree.testing import VendorServer
+from eventtree.testing import Received, VendorServer
+from eventtree.vendors import Braintrust, HoneyHive, HumanloopV4, HumanloopV5, Nebuly, Vendor
 
+PROJECT = "eventtree-demo"
+OURS = ("EVENTTREE_", "LANGSMITH_", "LANGCHAIN_")
+"""Prefixes of environment variables that would change the recording, or send it elsewhere too."""
+SHOWN = ("honeyhive", "humanloop_v5", "humanloop_v4", "braintrust", "nebuly")
+"""The vendors of the demo."""
+KEPT_HEADERS = ("content-type", "user-agent")
 USER = "demo-user"
 SESSION = "demo-session"
 DELIVERY_SECONDS = 60.0
@@ -49,7 +58,7 @@ class Answered(NamedTuple):
 
 def run(question: str, *, model: str | None, folder: Path, journal: str, documents: str | Path | None) -> int:
     """Run the demo; the exit status."""
-    models = choose(model)
+    models = runs.choose(model)
     library = read_library(documents)
     with quiet_environment(), runs.own_tokenizer(), VendorServer() as server:
         opened = open_journal(journal)
@@ -72,7 +81,7 @@ def run(question: str, *, model: str | None, folder: Path, journal: str, documen
     return _print(question, answered, trees, report, server, folder)
 
 
-def _ask(question: str, library: list[Passage], models: Models, settings: dict[str, Any]) -> list[Answered]:
+def _ask(question: str, library: list[Passage], models: runs.Models, settings: dict[str, Any]) -> list[Answered]:
     """Run the three programs, recorded with `settings`."""
     handler = CallbackHandler(**settings)
     engine = runs.query_engine(library, models)  # before recording begins: filling the index is not part of the demo
@@ -134,3 +143,53 @@ def _arrived(report: Report, server: VendorServer) -> bool:
 def _line(out: Console, text: Text) -> None:
     """Print a line, wrapped in a terminal, unwrapped in a pipe."""
     out.print(text, soft_wrap=not out.is_terminal)
+
+
+@contextmanager
+def quiet_environment() -> Iterator[None]:
+    """Remove our settings and other tracers' from the environment while the block runs."""
+    hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(OURS)}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
+def vendors_at(server: VendorServer) -> tuple[Vendor, ...]:
+    """All five vendors, with every setting, so that none is taken from the environment."""
+    at: dict[str, dict[str, Any]] = {kind: dict(server.settings(kind)) for kind in SHOWN}
+    return (
+        HoneyHive(project=PROJECT, source="demo", **at["honeyhive"]),
+        HumanloopV5(project=PROJECT, **at["humanloop_v5"]),
+        HumanloopV4(project=PROJECT, **at["humanloop_v4"]),
+        Braintrust(project=PROJECT, project_id="", org_name="", **at["braintrust"]),
+        Nebuly(**at["nebuly"]),
+    )
+
+
+def write_requests(server: VendorServer, folder: Path) -> None:
+    """One JSON file for each vendor: its requests in order of arrival, without keys."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for vendor in {received.vendor for received in server.requests}:
+        requests = [_plain(received) for received in server.requests if received.vendor == vendor]
+        text = json.dumps(requests, ensure_ascii=False, indent=2)
+        (folder / f"{vendor or 'unknown'}.json").write_text(f"{text}\n", encoding="utf-8")
+
+
+def counts(server: VendorServer) -> dict[str, tuple[int, int]]:
+    """Vendor → requests the server took, requests it refused."""
+    refused = Counter(received.vendor for received in server.requests if received.problem)
+    sent = Counter(received.vendor for received in server.requests)
+    return {vendor: (count - refused[vendor], refused[vendor]) for vendor, count in sent.items()}
+
+
+def _plain(received: Received) -> dict[str, Any]:
+    body = received.body
+    return {
+        "method": received.method,
+        "path": received.path,
+        "headers": {name: received.headers[name] for name in KEPT_HEADERS if name in received.headers},
+        "body": body.decode(errors="replace") if isinstance(body, bytes) else body,
+        "answered": received.status,
+        "refused": received.problem,
+    }

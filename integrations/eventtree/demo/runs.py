@@ -1,14 +1,15 @@
-"""The three programs that are recorded: a LangChain chain, a LangGraph agent and a LlamaIndex query engine."""
+"""The three recorded programs (a LangChain chain, a LangGraph agent, a LlamaIndex query engine) and their models."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import llama_index.core
 from langchain.agents import create_agent
 from langchain_core.documents import Document
+from langchain_core.language_models import BaseChatModel
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.retrievers import BaseRetriever
@@ -17,14 +18,16 @@ from langchain_core.tools import BaseTool, tool
 from langchain_core.vectorstores import InMemoryVectorStore
 from llama_index.core import PromptTemplate, VectorStoreIndex, get_response_synthesizer
 from llama_index.core.base.response.schema import StreamingResponse
+from llama_index.core.llms import LLM
 from llama_index.core.node_parser import TokenTextSplitter
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.schema import TextNode
 
+from eventtree.demo.chat_model import DocumentChatModel
 from eventtree.demo.embedding import WordEmbedding
-from eventtree.demo.language import INSTRUCTION, PROMPT, tokens
-from eventtree.demo.library import Passage
-from eventtree.demo.models import Models
+from eventtree.demo.language import INSTRUCTION, PROMPT, Passage, tokens
+from eventtree.demo.llm import DocumentLLM
+from eventtree.errors import ConfigError
 from eventtree.langchain import CallbackHandler
 
 PASSAGES = 4
@@ -34,6 +37,38 @@ AGENT_INSTRUCTION = (
     "name its file in square brackets, and add nothing of your own. Before you answer, count the words of your draft "
     "with the tool for it, and end the answer with that number in round brackets, as in (12 words)."
 )  # fmt: skip
+
+
+class Models(NamedTuple):
+    """A model for each framework."""
+
+    chat: BaseChatModel
+    llm: LLM
+
+
+def choose(model: str | None) -> Models:
+    """The built-in models, or those of `openai:NAME`.
+
+    Raises:
+        ConfigError: a class for them is missing, or does not know the name.
+    """
+    if model is None:
+        return Models(DocumentChatModel(streaming=True), DocumentLLM())
+    name = model.removeprefix("openai:")
+    try:
+        from langchain_openai import ChatOpenAI
+        from llama_index.llms.openai import OpenAI
+    except ImportError as error:
+        hint = "Run pip install 'eventtree[all]' llama-index-llms-openai"
+        raise ConfigError("--model", f"{error.name} is not installed", hint) from error
+    # LlamaIndex's class asks for no usage of its own accord when it streams.
+    llm = OpenAI(model=name, additional_kwargs={"stream_options": {"include_usage": True}})
+    try:
+        _ = llm.metadata
+    except ValueError as error:
+        hint = "Give a model that llama-index-llms-openai knows, such as openai:gpt-4o-mini, or update that package"
+        raise ConfigError("--model", f"LlamaIndex does not know {name!r}", hint) from error
+    return Models(ChatOpenAI(model=name, streaming=True, stream_usage=True), llm)
 
 
 def ask_chain(question: str, library: Sequence[Passage], models: Models, handler: CallbackHandler) -> str:

@@ -105,7 +105,7 @@ class Experiment(Tabled):
 
     @property
     def errors(self) -> int:
-        """How many rows have a failed root."""
+        """Number of rows with a failed root."""
         return sum(row.status == "error" for row in self.rows)
 
     def to_rows(self) -> list[dict[str, Any]]:

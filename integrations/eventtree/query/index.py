@@ -24,7 +24,7 @@ from eventtree.journal import Journal
 from eventtree.journal.trees import find_trees, load
 from eventtree.pricing.pricer import Pricer
 from eventtree.query.fill import FOREVER, Filler
-from eventtree.query.opened import Deliveries, Opened, Place, Standing
+from eventtree.query.opened import Deliveries, Delivery, Opened, Place
 from eventtree.query.packed import ROOTED, id_of, start_of, stored, with_affix
 from eventtree.query.search import ALL, Cursor, Page, Search
 from eventtree.query.store import connect, discard, file_of, is_busy, key_of, transaction
@@ -144,8 +144,8 @@ class Index:
             if tree is not None and (not chosen.choices or chosen.matches(tree, self._search.vendors(shape))):
                 yield tree
 
-    def deliveries(self, opened: Opened) -> dict[str, Standing]:
-        """How a tree stands at each vendor it names, `NAME.FINGERPRINT`."""
+    def deliveries(self, opened: Opened) -> dict[str, Delivery]:
+        """The state of a tree at each vendor it names, `NAME.FINGERPRINT`."""
         with self._lock:
             return self._deliveries.of(opened.tree.id, opened.vendors, opened.lines)
 

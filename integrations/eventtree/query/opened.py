@@ -60,7 +60,7 @@ def vendors_of(tree_id: str, records: Sequence[record.Record]) -> list[str]:
 WAITING, DELIVERED, DEAD = "waiting", "delivered", "dead"
 
 
-class Standing(NamedTuple):
+class Delivery(NamedTuple):
     """The state of a tree at one vendor."""
 
     state: str
@@ -77,19 +77,19 @@ class Deliveries:
         self._journal = journal
         self._known: dict[str, tuple[tuple[int, float], Any]] = {}
 
-    def of(self, tree_id: str, vendors: Iterable[str], places: Iterable[Place]) -> dict[str, Standing]:
+    def of(self, tree_id: str, vendors: Iterable[str], places: Iterable[Place]) -> dict[str, Delivery]:
         """Vendor → the state of a tree there."""
         ends: dict[str, int] = {}
         for log, offset, length in places:
             ends[log] = max(offset + length, ends.get(log, 0))
         return {vendor: self._state(tree_id, vendor, ends) for vendor in vendors}
 
-    def _state(self, tree_id: str, vendor: str, ends: dict[str, int]) -> Standing:
+    def _state(self, tree_id: str, vendor: str, ends: dict[str, int]) -> Delivery:
         cursor: Cursor = self._made(f"{vendor}.cursor", Cursor)
         refused: set[str] = self._made(f"{vendor}.dead", _refused)
         is_settled = cursor.is_settled(tree_id, ends)
         state = DEAD if tree_id in refused else DELIVERED if is_settled else WAITING
-        return Standing(state, None if is_settled else cursor.parked)
+        return Delivery(state, None if is_settled else cursor.parked)
 
     def _made(self, name: str, make: Callable[[Files, str], Any]) -> Any:
         files = self._journal.files

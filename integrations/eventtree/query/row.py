@@ -125,12 +125,12 @@ class TreeRow:
 
     id: str
     start: datetime
-    """When its root began, in UTC."""
+    """Start of its root, in UTC."""
     name: str
     kind: str
     """Kind of the root."""
     status: str
-    """How the root ended; `incomplete` while it runs, or where its end was never recorded."""
+    """Status of its root; `incomplete` while it runs, or where its end was never recorded."""
     running: bool
     """Whether its root has not ended, and the process that records it is alive."""
     session: str | None

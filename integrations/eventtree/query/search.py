@@ -26,7 +26,7 @@ from eventtree.tree.filter import NUMBER_WORDS, Filter, Term
 from eventtree.tree.stored import fold_records
 
 Cursor = int
-"""Where a page ends: the number of its last row."""
+"""The end of a page: the number of its last row."""
 Columns = tuple[Any, ...]
 """A row: its number, and `COLUMNS`."""
 
@@ -46,7 +46,7 @@ class Page:
 
     rows: tuple[TreeRow, ...]
     next: Cursor | None
-    """Where the next page begins (`before=`); None after the last."""
+    """The value of `before=` for the next page; None after the last."""
     is_certain: bool
     """Whether no tree is missing; False if time ran out before the logs were read that far."""
 

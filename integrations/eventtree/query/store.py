@@ -23,7 +23,7 @@ from eventtree.tree.filter import share_of
 SCHEMA_VERSION = 7
 """Goes up whenever the tables, or the meaning of their values, change."""
 BUSY_SECONDS = 5.0
-"""How long to wait for another process that fills the same index; it writes a log at a time."""
+"""The longest wait for another process that fills the same index; it writes a log at a time."""
 MEMORY = ":memory:"
 ENDINGS = ("", "-wal", "-shm")
 MOST_FILES = 24

@@ -24,7 +24,7 @@ from typing import Any
 from eventtree import diagnostics
 from eventtree.config import Settings
 from eventtree.delivery.shipper import Shipper
-from eventtree.errors import JournalError
+from eventtree.errors import ConfigError, JournalError
 from eventtree.journal.counts import cursor_keys
 from eventtree.journal.files import DiskFiles
 from eventtree.journal.folder import process_of
@@ -93,26 +93,30 @@ class Collector:
             self._failures, known = 0, set[int]()
             while True:
                 _go_on()
-                for place in set(port.places(take)) - known:
-                    tasks.create_task(self._collect(port, place))
-                    known.add(place)
+                mine = {number for number in range(port.most) if take is None or number in take}
+                if not mine:
+                    problem = f"none of them is among the {port.most} there are, counted from 0"
+                    raise ConfigError("--take", problem, "Take some of these")
+                for partition in mine - known:
+                    tasks.create_task(self._collect(port, partition))
+                known |= mine
                 await asyncio.sleep(LEARN_SECONDS)
                 await port.learn()
 
-    async def _collect(self, port: Port, place: int) -> None:
-        """Take the partition's lease, or stand by for it; then write chunks, and renew the lease before each batch."""
+    async def _collect(self, port: Port, partition: int) -> None:
+        """Take the partition's lease, or wait for it; then write chunks, and renew the lease before each batch."""
         while True:
-            if await port.lease(place):
+            if await port.lease(partition):
                 # The order matters: first every process gets time to report; only then may trees be shipped.
-                self.writer.begin(port, place)
+                self.writer.begin(port, partition)
                 if self.vendors:
                     self.shipper.serve(self.vendors, self.settings)
-                while await port.lease(place):
+                while await port.lease(partition):
                     _go_on()
-                    if batch := await port.receive(place):
+                    if batch := await port.receive(partition):
                         await self._take(port, batch)
                     else:
-                        self.writer.end_silent(port, place)
+                        self.writer.end_silent(port, partition)
             await asyncio.sleep(STANDBY_SECONDS)
 
     async def _take(self, port: Port, batch: list[tuple[bytes, Any]]) -> None:
@@ -145,8 +149,8 @@ def _go_on() -> None:
 
 
 Outcome = tuple[bool, str, int | None]
-"""What becomes of a message: whether it need not come again; its log, or the one that lacks bytes before it; and how
-long that is now (None: it can't be read).
+"""Of a written message: whether it need not come again; its log, or the one that lacks bytes before it; and the length
+of that log now (None: the message can't be read).
 """
 
 
@@ -158,8 +162,8 @@ class Writer:
         self.journal, self.files, self.silence = journal, files, silence
         self._holes: dict[tuple[str, int], float] = {}
         """Log that lacks bytes, and its size → since when. While it grows, the missing bytes are on their way."""
-        self._heard: dict[str, tuple[float, int]] = {}
-        """Living process → time of its last chunk, and the bytes that its relay had yet to send."""
+        self._living: dict[str, tuple[float, int]] = {}
+        """Living process → the time of its last chunk, and the bytes that its relay had left to send."""
 
     def write(self, messages: Iterable[bytes]) -> list[Outcome]:
         """Write the chunks of messages, and sync them.
@@ -206,10 +210,10 @@ class Writer:
             self._put(log, offset + there, data[there:], unsynced)
         self._holes.pop((log, size), None)
         if not has_ended:  # it writes; if it was taken for dead, it is not any more
-            self._heard[process] = now, left
+            self._living[process] = now, left
             self.files.remove(process + ENDED)
         elif not self.files.size(process + ENDED):
-            self._end(process, "\n")
+            self._end(process)
         return True, log, max(size, end)
 
     def _length(self, log: str) -> int:
@@ -226,23 +230,23 @@ class Writer:
             unsynced[log] = os.open(self.files.folder / log, flags, 0o600)
         return unsynced[log]
 
-    def _end(self, process: str, what: str) -> None:
-        """Mark a process as ended; `what` its relay had left to send, if it fell silent."""
-        self.files.replace(process + ENDED, what.encode())
-        self._heard.pop(process, None)
+    def _end(self, process: str, left: int | str = "") -> None:
+        """Mark a process as ended, with the bytes its relay had `left` to send if it fell silent."""
+        self.files.replace(process + ENDED, f"{left}\n".encode())
+        self._living.pop(process, None)
 
-    def begin(self, port: Port, place: int) -> None:
+    def begin(self, port: Port, partition: int) -> None:
         """Expect chunks from now on of all processes of a partition that have not ended."""
         for process in set(map(process_of, self.journal.all_logs())):
-            if port.place_of(process) == place and not self.files.size(process + ENDED):
-                self._heard[process] = time.monotonic(), 0
+            if port.partition_of(process) == partition and not self.files.size(process + ENDED):
+                self._living[process] = time.monotonic(), 0
 
-    def end_silent(self, port: Port, place: int) -> None:
+    def end_silent(self, port: Port, partition: int) -> None:
         """End the processes of a partition that were silent for too long, while no chunk waits to be read."""
         now = time.monotonic()
-        for process, (at, left) in list(self._heard.items()):
-            if now - at > self.silence and port.place_of(process) == place:
+        for process, (at, left) in list(self._living.items()):
+            if now - at > self.silence and port.partition_of(process) == partition:
                 try:
-                    self._end(process, f"{left}\n")
+                    self._end(process, left)
                 except OSError as error:  # the disk refuses: at a later look
                     diagnostics.failed("collecting", error)

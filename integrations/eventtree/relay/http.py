@@ -28,7 +28,6 @@ ANSWER_SECONDS = 10.0
 MAX_BODY = 2 * port.CHUNK_BYTES
 END_SECONDS = 0.1
 """Seconds an ending collector waits for open requests. aiohttp takes 0 for no bound."""
-PORTS = {"http": 80, "https": 443}
 
 
 def authorization() -> dict[str, str]:
@@ -46,7 +45,7 @@ class Engine(port.Port):
         self.ends = [self.http.close]
         await self._put("/logs", b"")
 
-    async def publish(self, place: int, chunk: port.Chunk) -> None:
+    async def publish(self, partition: int, chunk: port.Chunk) -> None:
         await self._put(f"/logs/{chunk.log}", chunk.pack(), chunk.log)
 
     async def _put(self, path: str, message: bytes, log: str = "") -> None:
@@ -67,7 +66,7 @@ class Engine(port.Port):
         if there is None or (reply.status == 200 and there.log != log):
             raise port.AwayError("the answer is none of a collector's")
         if reply.status == 409:
-            self.hear(reply.body)
+            self.add_asked(reply.body)
 
 
 class Server(port.Port):
@@ -110,7 +109,7 @@ class Server(port.Port):
 
         self.ends = [self.runner.cleanup, partial(asyncio.sleep, 0)]  # sockets close in the loop's next round
         await self.runner.setup()
-        at = self.url.port or PORTS[self.url.scheme]
+        at = self.url.port or (443 if self.secure else 80)
         try:
             await web.TCPSite(self.runner, self.url.hostname, at, ssl_context=self.secure).start()
         except OSError as error:
@@ -132,7 +131,7 @@ class Server(port.Port):
         status = 503 if size is None else 200 if is_taken else 409
         return web.json_response({"log": log, "size": size}, status=status)
 
-    async def receive(self, place: int) -> list[tuple[bytes, Any]]:
+    async def receive(self, partition: int) -> list[tuple[bytes, Any]]:
         try:
             async with asyncio.timeout(port.RECEIVE_SECONDS):
                 found = [await self.waiting.get()]

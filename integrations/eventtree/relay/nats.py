@@ -74,10 +74,10 @@ class Engine(port.Port):
         await self.client.subscribe(ASKED, cb=self._on_ask)
 
     async def _on_error(self, error: Exception) -> None:
-        self.said = str(error)  # such as a missing right to publish: the call itself gets no answer
+        self.reported = str(error)  # such as a missing right to publish: the call itself gets no answer
 
     async def _on_ask(self, message: Msg) -> None:
-        self.hear(message.data)
+        self.add_asked(message.data)
 
     async def look(self) -> None:
         try:
@@ -99,10 +99,10 @@ class Engine(port.Port):
             except ServerError:  # no cluster, or one of two servers
                 await self.js.add_stream(queue)
 
-    async def publish(self, place: int, chunk: port.Chunk) -> None:
-        await self.js.publish(f"eventtree.{place}.log", chunk.pack(), stream=QUEUE.name, timeout=port.REPLY_SECONDS)
+    async def publish(self, partition: int, chunk: port.Chunk) -> None:
+        await self.js.publish(f"eventtree.{partition}.log", chunk.pack(), stream=QUEUE.name, timeout=port.REPLY_SECONDS)
 
-    async def lease(self, place: int) -> bool:
+    async def lease(self, partition: int) -> bool:
         if self._kept is None:
             # In the servers' memory: a lease need not outlive them, and must not wait for a busy disk.
             memory, replicas = StorageType.MEMORY, self._queue.num_replicas or 1
@@ -110,27 +110,29 @@ class Engine(port.Port):
                 bucket=LEASES, ttl=port.LEASE_SECONDS, storage=memory, replicas=replicas
             )  # fmt: skip
             self._kept = await making
-        kept, known = self._kept, self._leases.pop(place, None)
+        kept, known = self._kept, self._leases.pop(partition, None)
         try:
-            renewing = kept.create(str(place), b"") if known is None else kept.update(str(place), b"", last=known)
-            self._leases[place] = await renewing
+            renewing = (
+                kept.create(str(partition), b"") if known is None else kept.update(str(partition), b"", last=known)
+            )
+            self._leases[partition] = await renewing
         except KeyWrongLastSequenceError:
             return False
         return True
 
     async def _give_back(self) -> None:
-        for place, revision in self._leases.items():
+        for partition, revision in self._leases.items():
             assert self._kept is not None
-            await self._kept.delete(str(place), last=revision)
+            await self._kept.delete(str(partition), last=revision)
 
-    async def receive(self, place: int) -> list[tuple[bytes, Any]]:
-        if place not in self._consumers:
-            subject = f"eventtree.{place}.log"
-            self._consumers[place] = await self.js.pull_subscribe(
-                subject, f"fold-{place}", QUEUE.name, CONSUMER.evolve(filter_subject=subject)
+    async def receive(self, partition: int) -> list[tuple[bytes, Any]]:
+        if partition not in self._consumers:
+            subject = f"eventtree.{partition}.log"
+            self._consumers[partition] = await self.js.pull_subscribe(
+                subject, f"fold-{partition}", QUEUE.name, CONSUMER.evolve(filter_subject=subject)
             )
         try:
-            messages = await self._consumers[place].fetch(port.BATCH, timeout=port.RECEIVE_SECONDS)
+            messages = await self._consumers[partition].fetch(port.BATCH, timeout=port.RECEIVE_SECONDS)
         except TimeoutError:  # the client's second request raises asyncio's own
             if self.client.is_connected:
                 return []

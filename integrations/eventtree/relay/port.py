@@ -12,7 +12,7 @@ import re
 import ssl
 import zlib
 from asyncio import timeout
-from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, cast
@@ -38,7 +38,7 @@ REPLY_SECONDS, CLOSE_SECONDS = 5.0, 1.0
 """An engine without an answer for this long is away; each step of closing a connection may take this long."""
 LONGEST_SECONDS = 5.0
 """The longest pause before an engine that is away is tried again."""
-REFUSALS = re.compile(r"authori|authenti|permissions|nopermission|credentials|jwt|nkey", re.IGNORECASE)
+REFUSAL = re.compile(r"authori|authenti|permissions|nopermission|credentials|jwt|nkey", re.IGNORECASE)
 MOST_BYTES = 1 << 30
 """Most bytes of a log, which is rolled long before."""
 LogName = Annotated[
@@ -123,26 +123,26 @@ class Port:
     """Exceptions of its client when the engine is away or refuses."""
     client: Any
     asked_at = ""
-    """Where its client publishes the offsets from which a collector lacks a log, if answers do not reach relays."""
+    """Subject of a collector's requests for missing bytes, where its answers do not reach relays."""
 
     def __init__(self, url: SplitResult) -> None:
         """Connect to nothing yet."""
         self.url = url
         self.split = self.most = 1
-        """How many partitions processes are split into that begin now, and how many there are: as many as ever were."""
+        """Partitions of processes that begin now, and of all: their number never falls."""
         self.asked: dict[str, int] = {}
-        """Logs that a collector lacks bytes of, and from where; who goes back there empties it."""
-        self.said = ""
-        """What the engine has said last of its own accord: why it does not answer."""
+        """Log → the offset from which a collector lacks it; the relay goes back there and empties this."""
+        self.reported = ""
+        """The last error that the engine has reported by itself: why it does not answer."""
         self.ends: list[Callable[[], Awaitable[object]]] = []
-        """What gives back the leases, and ends the connection."""
+        """Steps that give back the leases and end the connection."""
 
     @asynccontextmanager
     async def opened(self, partitions: int | None = None) -> AsyncIterator[Self]:
         """Connect, with so many partitions (a relay takes as many as there are, or makes one); close at the end.
 
         Raises:
-            AwayError, RefusedError: whatever the client met, without words that may quote what it was given.
+            AwayError, RefusedError: the client's error, without its words: they may quote a credential.
         """
         try:
             await self.connect()
@@ -156,7 +156,7 @@ class Port:
                 error = error.exceptions[0]
             if not isinstance(error, self.errors):
                 raise error from None
-            if REFUSALS.search(f"{type(error).__name__} {error} {self.said}"):
+            if REFUSAL.search(f"{type(error).__name__} {error} {self.reported}"):
                 raise RefusedError("the server refuses the credentials") from None
             why = f"{type(error).__name__} {getattr(error, 'description', '')}".strip()
             raise AwayError(f"it cannot be reached, or takes nothing ({why})") from None
@@ -176,20 +176,8 @@ class Port:
         if not self.split:
             raise AwayError("somebody has emptied it")
 
-    def places(self, take: Container[int] | None = None) -> list[int]:
-        """All partitions, or those with these numbers.
-
-        Raises:
-            ConfigError: there is none of such a number.
-        """
-        mine = [place for place in range(self.most) if take is None or place in take]
-        if not mine:
-            problem = f"none of them is among the {self.most} there are, counted from 0"
-            raise ConfigError("--take", problem, "Take some of these")
-        return mine
-
-    def place_of(self, process: str) -> int:
-        """The partition that a process's chunks go by: its part's, or one instead of it in an engine that has fewer."""
+    def partition_of(self, process: str) -> int:
+        """The partition of a process's chunks: its part's, or another one in an engine that has fewer."""
         return int(process.rpartition(".")[2].partition("-")[2]) % self.most if "." in process else 0
 
     async def connect(self) -> None:
@@ -197,30 +185,30 @@ class Port:
         raise NotImplementedError
 
     async def look(self) -> None:
-        """Learn how many partitions there are, none in an engine that is empty; and what is `asked`."""
+        """Learn the number of partitions (none in an empty engine), and the logs that are `asked`."""
 
     async def divide(self, count: int) -> None:
         """Split into so many partitions from now on; no partition goes."""
         raise NotImplementedError
 
-    async def publish(self, place: int, chunk: Chunk) -> None:
+    async def publish(self, partition: int, chunk: Chunk) -> None:
         """Return once the engine keeps the chunk, or has `asked` for bytes before it."""
         raise NotImplementedError
 
-    async def lease(self, place: int) -> bool:
+    async def lease(self, partition: int) -> bool:
         """Take or renew a partition for this collector; whether it has it."""
         return True
 
-    async def receive(self, place: int) -> list[tuple[bytes, Any]]:
-        """The next messages, in order, each with what the engine knows it by; none after a second without any."""
+    async def receive(self, partition: int) -> list[tuple[bytes, Any]]:
+        """The next messages, in order, each with the engine's mark for it; none after a second without any."""
         raise NotImplementedError
 
     async def answer(self, mark: Any, is_taken: bool, log: str, size: int | None) -> None:
-        """Say that a message is written or need not be, else it comes again; and how long a log is there now."""
+        """Acknowledge a message that is written or need not be, else it comes again; `size` is its log's length now."""
         raise NotImplementedError
 
     async def advice(self) -> list[str]:
-        """What of the engine's settings lets it lose what it has acknowledged."""
+        """Notes on the engine's settings that let it lose acknowledged chunks."""
         return []
 
     async def ask(self, log: str, offset: int) -> None:
@@ -228,15 +216,15 @@ class Port:
         if self.asked_at:
             await self.client.publish(self.asked_at, pydantic_core.to_json({"log": log, "size": offset}))
 
-    def hear(self, message: bytes) -> None:
-        """Take in what a collector asks for; whatever else anybody says is not heard."""
+    def add_asked(self, message: bytes) -> None:
+        """Add a collector's request to `asked`; any other message is ignored."""
         with suppress(ValueError):
             there = Length.model_validate_json(message)
             self.asked |= {there.log: there.size} if there.log else {}
 
 
 def port_at(url: str, *, serves: bool = False) -> Port:
-    """A connection to open; with `serves`, a collector's. What would keep it from ever opening is said now.
+    """A connection to open; with `serves`, a collector's. Settings with which it could never open are refused now.
 
     Raises:
         ConfigError: the URL is none, holds credentials, or would show what is recorded to the network; the engine's

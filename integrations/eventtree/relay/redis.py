@@ -46,7 +46,7 @@ class Engine(port.Port):
 
     async def look(self) -> None:
         while found := await self._asking.get_message(timeout=0):
-            self.hear(found["data"])
+            self.add_asked(found["data"])
         known = dict(await self.client.zrange(PARTITIONS, 0, -1, withscores=True))
         self.split, self.most = (int(known.get(name, 0)) for name in (b"split", b"most"))
 
@@ -63,24 +63,24 @@ class Engine(port.Port):
             both.zadd(PARTITIONS, {"split": count}, nx=not self.split and count == 1)
             await both.execute()
 
-    async def publish(self, place: int, chunk: port.Chunk) -> None:
-        if not await self.client.xadd(f"eventtree:{place}", {"m": chunk.pack()}, nomkstream=True):
+    async def publish(self, partition: int, chunk: port.Chunk) -> None:
+        if not await self.client.xadd(f"eventtree:{partition}", {"m": chunk.pack()}, nomkstream=True):
             raise port.AwayError("somebody has emptied it")
 
-    async def lease(self, place: int) -> bool:
-        known = self._leases.pop(place, None)
-        lock = known or self.client.lock(f"eventtree:lease:{place}", timeout=port.LEASE_SECONDS)
+    async def lease(self, partition: int) -> bool:
+        known = self._leases.pop(partition, None)
+        lock = known or self.client.lock(f"eventtree:lease:{partition}", timeout=port.LEASE_SECONDS)
         try:
             has_it = await (lock.reacquire() if known else lock.acquire(blocking=False))
         except LockError:
             return False
         if has_it:
-            self._leases[place] = lock
+            self._leases[partition] = lock
             self.ends[:0] = [] if known else [lock.release]
         return bool(has_it)
 
-    async def receive(self, place: int) -> list[tuple[bytes, Any]]:
-        stream = f"eventtree:{place}"
+    async def receive(self, partition: int) -> list[tuple[bytes, Any]]:
+        stream = f"eventtree:{partition}"
         # First messages that this collector, or a dead one, received and did not answer.
         _, again, *_ = await self.client.xautoclaim(stream, GROUP, self.me, AGAIN_MS, "0-0", count=port.BATCH)
         found = [(key, fields) for key, fields in again if fields]

@@ -38,7 +38,7 @@ OWN_SECONDS, OTHERS_SECONDS = 0.001, 0.02
 
 
 class Relay(LoopThread):
-    """Replicates one journal. Never raises into the app; failures are tried again, and are in the report."""
+    """Replicates one journal. It never raises into the app; failures are tried again, and are in the report."""
 
     thread_name, part = "eventtree-relay", "relay"
     exit_timeout, bounds, poll_seconds = 2.0, BOUNDS, POLL_SECONDS
@@ -79,8 +79,8 @@ class Relay(LoopThread):
         while True:
             own = self.cursor
             known = own or Cursor(self.files, CURSOR)  # it may be another process that replicates this folder
-            is_said = own is None or not (is_end and logs) or ENDED + self.journal.process in own.learned
-            if is_said and all(known.offsets.get(log, 0) >= size for log, size in sizes.items()):
+            is_reported = own is None or not (is_end and logs) or ENDED + self.journal.process in own.learned
+            if is_reported and all(known.offsets.get(log, 0) >= size for log, size in sizes.items()):
                 return True
             if self.is_away or time.monotonic() >= deadline:
                 return False
@@ -93,7 +93,7 @@ class Relay(LoopThread):
         super().stop(timeout)
 
     def _before_pools_close(self) -> None:
-        # While names can still be resolved; what is recorded after is replicated at the end, if the connection stands.
+        # While names can still be resolved. Later records are replicated at the end, over the same connection.
         if self.deliver:
             self.drain(self.exit_timeout * WAIT_SHARE)
 

@@ -31,27 +31,25 @@ from eventtree.record import LOG, VERSION, decode, dropped_by, encode
 from eventtree.relay.port import BATCH, CHUNK_BYTES, Chunk, Port
 
 BEAT_SECONDS = 10.0
-"""A relay says this often that a process lives: the locks by which those of one machine know it reach no other. This
-often, too, it learns how many partitions there are.
-"""
+"""A relay reports living processes and learns the number of partitions this often. No lock reaches another machine."""
 LOOK_SECONDS = 2.0
 """Processes are checked for life this often."""
 ENDED, SPLIT, PARTS = "ended.", "split.", "parts."
-"""Prefixes of what the cursor has learned: of a process, that it was said to have died, and how many partitions it is
-split into; of a log, its parts so far.
+"""Prefixes of entries that the cursor has learned: a process whose death was reported, the number of partitions of a
+process, the parts of a log so far.
 """
 COMPACT_BYTES = 32 * 1024
 """A cursor that has grown by this much, and to twice its size, is rewritten."""
 OPENED = b' {"r":"open","id":"'
 DROPPED = re.compile(rb'^[0-9a-f]{8} \d+ \{"r":"drop".*$', re.M)
-"""Within a record a quote is escaped, so that neither can stand in one."""
+"""Within a record a quote is escaped, so neither occurs within one."""
 LINE = re.compile(rb'[0-9a-f]{8} \d+ \{"r":"\w+","id":"[^"\\]*","tree":"([^"\\]*)"')
 
 Parts = list[tuple[int, int]]
-"""What a log is split into, or nothing: the size of each part, and the number of its next line."""
+"""The size of each part of a log and the number of its next line; empty for a log that is not split."""
 
 
-class Place(NamedTuple):
+class Position(NamedTuple):
     """The offset up to which a log was sent, and its parts."""
 
     offset: int
@@ -64,8 +62,8 @@ class Replicator:
     def __init__(self, journal: Journal, cursor: Cursor, port: Port) -> None:
         """Begin at the cursor's offsets."""
         self.journal, self.files, self.cursor, self.port = journal, journal.files, cursor, port
-        self._places: dict[str, Place] = {}
-        """The place in each log: the cursor's, or an earlier one if a collector has asked for the log again."""
+        self._positions: dict[str, Position] = {}
+        """The position in each log: the cursor's, or an earlier one if a collector has asked for the log again."""
         self._dead: set[str] = set()
         self._looked = self._beaten = float("-inf")
         self._compacted = 0
@@ -102,7 +100,7 @@ class Replicator:
             if name == ending or not self.journal.is_alive(name):
                 self._dead.add(name)
             if all(self._left(log) <= 0 for log in logs) if name in self._dead else is_due:
-                await self._say(name, logs, is_dead=name in self._dead)
+                await self._report(name, logs, is_dead=name in self._dead)
 
     def _rewind(self) -> None:
         """Go back to where a collector lacks bytes, as far as the log is still here.
@@ -114,19 +112,19 @@ class Replicator:
             process, *part, number, _ = name.split(".")
             logs = [log for log in self.journal.all_logs() if process_of(log) == process]
             log, at = f"{process}.{number}.log", 0 if part else offset  # a split begins again with the log
-            if log in logs and at < self._place(log).offset:
-                self._places |= {one: Place(at, self._fresh(one)) for one in (logs if not offset else [log])}
+            if log in logs and at < self._position(log).offset:
+                self._positions |= {one: Position(at, self._fresh(one)) for one in (logs if not offset else [log])}
                 if ENDED + process in self.cursor.learned:
                     self.cursor.unlearn([ENDED + process])
 
-    # -- where each log stands --------------------------------------------------------------------------------------
+    # -- the position in each log ------------------------------------------------------------------------------------
 
-    def _place(self, log: str) -> Place:
-        if log not in self._places:
+    def _position(self, log: str) -> Position:
+        if log not in self._positions:
             known = self.cursor.learned.get(PARTS + log)
             parts = pydantic_core.from_json(known) if known else self._fresh(log)
-            self._places[log] = Place(self.cursor.offsets.get(log, 0), parts)
-        return self._places[log]
+            self._positions[log] = Position(self.cursor.offsets.get(log, 0), parts)
+        return self._positions[log]
 
     def _fresh(self, log: str) -> Parts:
         """The parts of a log of which nothing was sent."""
@@ -134,16 +132,16 @@ class Replicator:
         return [(0, 1)] * count if count > 1 else []
 
     def _left(self, log: str) -> int:
-        return self.files.size(log) - self._place(log).offset
+        return self.files.size(log) - self._position(log).offset
 
     def _lengths(self, log: str) -> list[Chunk]:
         """The sent length of a log, or of each of its parts, as chunks without bytes."""
-        offset, parts = self._place(log)
+        offset, parts = self._position(log)
         if parts:
             return [Chunk(part_name(log, part, len(parts)), size, b"") for part, (size, _) in enumerate(parts) if size]
         return [Chunk(log, offset, b"", left=self._left(log))]
 
-    # -- what is sent -------------------------------------------------------------------------------------------------
+    # -- sending ------------------------------------------------------------------------------------------------------
 
     async def _advance(self, logs: list[str]) -> bool:
         """Publish the next bytes of a process: whole lines, or the torn end of a log that is no longer written."""
@@ -151,7 +149,7 @@ class Replicator:
         if number is None:
             return False
         log, is_left = logs[number], number < len(logs) - 1 or process_of(logs[number]) in self._dead
-        offset = self._place(log).offset
+        offset = self._position(log).offset
         data = self.files.read(log, offset, CHUNK_BYTES)
         if b"\n" not in data:
             data = self.files.read(log, offset)  # a longer line, if it is no torn end
@@ -168,8 +166,8 @@ class Replicator:
             self.cursor.learn({SPLIT + process: str(self.port.split)})
             self.cursor.persist()
             for one in (*earlier, log):  # by now it is known what they are split into
-                self._places.pop(one, None)
-        offset, parts = self._place(log)
+                self._positions.pop(one, None)
+        offset, parts = self._position(log)
         made, end = [(log, offset, data)], offset + len(data)
         if parts:
             made, parts = _split(log, data, parts)
@@ -178,7 +176,7 @@ class Replicator:
                 left = 0 if parts else self.files.size(log) - end
                 if not await self._publish(Chunk(name, start + at, some[at : at + CHUNK_BYTES], left=left), earlier):
                     return False
-        self._places[log] = Place(end, parts)
+        self._positions[log] = Position(end, parts)
         if end >= known:
             learned = {PARTS + log: encode(parts).decode()} if parts else {}
             self.cursor.replicate(log, end, *_counted(data[known - offset :]), learned)
@@ -190,17 +188,16 @@ class Replicator:
         if not chunk.offset:
             before = [one[:2] for log in earlier for one in self._lengths(log) if process_of(one.log) == process]
             chunk = chunk._replace(before=before[-1] if before else None)
-        await self.port.publish(self.port.place_of(process), chunk)
+        await self.port.publish(self.port.partition_of(process), chunk)
         return process not in map(process_of, self.port.asked)
 
-    async def _say(self, process: str, logs: list[str], *, is_dead: bool) -> None:
+    async def _report(self, process: str, logs: list[str], *, is_dead: bool) -> None:
         """Publish the length of a process's newest log, or of each of its parts; after its death, of all logs."""
         chunks = [(chunk, logs[:number]) for number, log in enumerate(logs) for chunk in self._lengths(log)]
         newest = {process_of(chunk.log): chunk for chunk, _ in chunks}
         for chunk, earlier in chunks:
             is_last = newest[process_of(chunk.log)] is chunk
-            is_said = is_dead or is_last
-            if is_said and not await self._publish(chunk._replace(ended=is_dead and is_last), earlier):
+            if (is_dead or is_last) and not await self._publish(chunk._replace(ended=is_dead and is_last), earlier):
                 return
         if is_dead:
             self.cursor.learn({ENDED + process: "1"})
@@ -212,7 +209,7 @@ class Replicator:
         logs = self.journal.all_logs()
         known, learned = {*logs, *map(process_of, logs)}, self.cursor.learned.items()
         self.cursor.learned = {name: text for name, text in learned if name.partition(".")[2] in known}
-        self._places = {log: place for log, place in self._places.items() if log in known}
+        self._positions = {log: at for log, at in self._positions.items() if log in known}
         with suppress(OSError):  # the file as it is says the same
             self.cursor.advance({log: self.cursor.offsets.get(log, 0) for log in logs})
         self._compacted = self.files.size(CURSOR)

@@ -46,7 +46,7 @@ class Captured(Sequence[EventTree]):
         return list(self)[index]
 
     def __len__(self) -> int:
-        """How many trees are finished."""
+        """Number of finished trees."""
         return sum(1 for _ in self)
 
     def __iter__(self) -> Iterator[EventTree]:

@@ -11,7 +11,6 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -20,35 +19,11 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException
 from werkzeug.routing import Map, Rule
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
-from eventtree.testing.contracts.contract import Route
+from eventtree.testing.contracts.contract import Incoming, Outgoing, Route
 
 HOST = "127.0.0.1"
 POLL_SECONDS = 0.01
 CLOSE_SECONDS = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Incoming:
-    """A received request; if no `route` matches, `miss` is the status (404 or 405)."""
-
-    method: str
-    path: str
-    query: Mapping[str, str]
-    headers: Mapping[str, str]
-    body: bytes
-    route: Route | None
-    args: Mapping[str, str]
-    miss: int
-
-
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """An answer to send; with `cut` the connection is closed instead."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    cut: bool = False
 
 
 class Connection(WSGIRequestHandler):

@@ -22,7 +22,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, TypedDict
@@ -33,21 +33,23 @@ from eventtree.testing.contracts import CONTRACTS
 from eventtree.testing.contracts.contract import (
     Call,
     Dialect,
+    Incoming,
     Json,
     Kind,
     Options,
+    Outgoing,
     Refusal,
     Repeats,
     Reply,
     VendorRules,
     VendorState,
     decompressed,
+    read_json,
     refuse,
-    strict_json,
 )
 
 if TYPE_CHECKING:
-    from eventtree.testing.listener import Incoming, Listener, Outgoing
+    from eventtree.testing.listener import Listener
 
 ANY_KEY = "test-key"
 
@@ -200,7 +202,8 @@ class VendorServer:
         """
         known(vendor)
         with self._lock:
-            self._scripts[vendor] = itertools.chain(self._scripts.get(vendor, iter(())), map(as_answer, answers))
+            queued = (one if isinstance(one, Answer) else Answer(None if 200 <= one < 300 else one) for one in answers)
+            self._scripts[vendor] = itertools.chain(self._scripts.get(vendor, ()), queued)
 
     def unscript(self, vendor: str) -> None:
         """Drop the queued answers of `vendor`."""
@@ -270,16 +273,19 @@ class VendorServer:
         at = time.monotonic()
         rules = vendor_of(incoming.path)
         try:
-            read = (incoming.route.read if incoming.route is not None else None) or read_json
-            body, unreadable = read(incoming), None
+            body, unreadable = (incoming.route.read if incoming.route else read_json)(incoming), None
         except Refusal as refusal:
             body, unreadable = incoming.body, refusal
         with self._lock:
             answer = self._next_answer(rules)
             reply = self._judge(rules, incoming, body, unreadable) if answer.asks_rules else Reply()
             outgoing = to_wire(rules, reply, answer)
-            received = to_record(rules, incoming, body, reply, outgoing, at)
-            self._requests.append(replace(received, scripted=answer != Answer()))
+            received = Received(
+                vendor=rules.name if rules else "", method=incoming.method, path=incoming.path, query=incoming.query,
+                headers=incoming.headers, body=body, status=0 if outgoing.cut else outgoing.status,
+                problem=reply.problem, at=at, scripted=answer != Answer(),
+            )  # fmt: skip
+            self._requests.append(received)
         if answer.delay:
             self._stopping.wait(answer.delay)
         return outgoing
@@ -292,7 +298,9 @@ class VendorServer:
         try:
             if rules is None:
                 raise refuse("unknown path", status=404)
-            self._check_size(rules, incoming)
+            limit = self._max_bytes[rules.name]
+            if limit is not None and len(decompressed(incoming)) > limit:
+                raise refuse(f"body is larger than {limit} bytes", status=413)
             self._check_key(rules, incoming)
             if incoming.route is None:
                 raise refuse("unknown path" if incoming.miss == 404 else "wrong method", status=incoming.miss)
@@ -301,12 +309,10 @@ class VendorServer:
             call = Call(body, incoming.args, incoming.query, self.url)
             return incoming.route.handle(call, self._ledgers[rules.name])
         except Refusal as refusal:
-            return refused(rules, refusal)
-
-    def _check_size(self, rules: VendorRules, incoming: Incoming) -> None:
-        limit = self._max_bytes[rules.name]
-        if limit is not None and len(decompressed(incoming)) > limit:
-            raise refuse(f"body is larger than {limit} bytes", status=413)
+            # A vendor's own words; where the path is none's, plain text.
+            status = refusal.status or (rules.refusal_status if rules else 404)
+            body = rules.error_body(status, refusal.flaws) if rules else str(refusal)
+            return Reply(body, status, problem=str(refusal))
 
     def _check_key(self, rules: VendorRules, incoming: Incoming) -> None:
         header, prefix = ("x-api-key", "") if rules.auth == "x-api-key" else ("authorization", "Bearer ")
@@ -344,35 +350,8 @@ def vendor_of(path: str) -> VendorRules | None:
     return CONTRACTS[max(found)[1]] if found else None
 
 
-def as_answer(answer: int | Answer) -> Answer:
-    """Make an answer of a bare status."""
-    if isinstance(answer, Answer):
-        return answer
-    return Answer() if 200 <= answer < 300 else Answer(answer)
-
-
-def refused(rules: VendorRules | None, refusal: Refusal) -> Reply:
-    """Word a refusal as the vendor does."""
-    if rules is None:
-        return Reply(str(refusal), refusal.status or 404, problem=str(refusal))
-    status = refusal.status or rules.refusal_status
-    return Reply(rules.error_body(status, refusal.flaws), status, problem=str(refusal))
-
-
-def read_json(incoming: Incoming) -> Json:
-    """Parse a body, strictly: JSON by its content type."""
-    if not incoming.body:
-        raise refuse("body is empty")
-    content_type = incoming.headers.get("content-type", "")
-    if content_type.partition(";")[0].strip().lower() != "application/json":
-        raise refuse(f"content type is {content_type or 'missing'}, not application/json")
-    return strict_json(incoming.body)
-
-
 def to_wire(rules: VendorRules | None, reply: Reply, answer: Answer) -> Outgoing:
     """Join the reply of the rules and the scripted answer."""
-    from eventtree.testing.listener import Outgoing
-
     status = reply.status if answer.status is None else answer.status
     body = reply.body if answer.status is None else answer.body
     if answer.status is not None and body is None and rules is not None:
@@ -389,23 +368,6 @@ def encode(body: Json) -> tuple[str, bytes]:
     if isinstance(body, str):
         return "text/plain; charset=utf-8", body.encode()
     return "application/json", json.dumps(body).encode()
-
-
-def to_record(
-    rules: VendorRules | None, incoming: Incoming, body: Json, reply: Reply, outgoing: Outgoing, at: float
-) -> Received:
-    """Write down a request and what became of it."""
-    return Received(
-        vendor=rules.name if rules else "",
-        method=incoming.method,
-        path=incoming.path,
-        query=incoming.query,
-        headers=incoming.headers,
-        body=body,
-        status=0 if outgoing.cut else outgoing.status,
-        problem=reply.problem,
-        at=at,
-    )
 
 
 __all__ = ["Answer", "Received", "VendorServer"]

@@ -87,7 +87,7 @@ class Tail:
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._watch())
         try:
-            # Later messages lack the changes between the loading of the page and now: BEGUN stands for them.
+            # Later messages lack the changes between the loading of the page and now: BEGUN makes it reload.
             await self._is_watching.wait()
             message: str | None = f"retry: 1000\ndata: {json.dumps(BEGUN)}\n\n"
             while message is not None:

@@ -26,10 +26,10 @@ def delivery_of(index: Index, opened: Opened) -> list[Json]:
     letters = [letter_of(one) for one in letters_in(index.journal) if one.letter["tree"] == opened.tree.id]
     return [
         {
-            "vendor": name.rpartition(".")[0], "name": name, **stands._asdict(),
+            "vendor": name.rpartition(".")[0], "name": name, **delivery._asdict(),
             "letters": [one for one in letters if one["name"] == name][:MOST_LETTERS],
         }
-        for name, stands in index.deliveries(opened).items()
+        for name, delivery in index.deliveries(opened).items()
     ]  # fmt: skip
 
 

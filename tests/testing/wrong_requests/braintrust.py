@@ -144,7 +144,7 @@ WRONG: list[Wrong] = [
         "id twice",
         INSERT,
         rows(row(), row()),
-        "events.1.id: id stands twice in one request: combine the rows first",
+        "events.1.id: id comes twice in one request: combine the rows first",
         400,
     ),
     Wrong("bare array", INSERT, [row()], "Input should be a valid dictionary", 400),

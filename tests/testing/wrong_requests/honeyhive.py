@@ -108,7 +108,7 @@ WRONG: list[Wrong] = [
     wrong_event("unknown key", "unknown key", "duration_ms", duration_ms=250),
     wrong_event("unknown parent", "parent was not sent before its child", "parent_id", parent_id=UNKNOWN),
     wrong_event("own parent", "an event cannot be its own parent", "parent_id", parent_id=CHILD),
-    wrong_event("parent in another session", "parent stands in another session", "parent_id", session_id=OTHER_SESSION),
+    wrong_event("parent in another session", "parent is in another session", "parent_id", session_id=OTHER_SESSION),
     wrong_event("unknown session", "names a session that was never started", "session_id", session_id=UNKNOWN),
     wrong_event(
         "id seen with other content", "id already seen with other content", "event_id", event_id=ROOT, parent_id=SESSION
@@ -161,7 +161,7 @@ WRONG: list[Wrong] = [
         500,
     ),
     Wrong(
-        "id twice in a batch", BATCH, batch(event(), event()), "events.1.event_id: id stands twice in one request", 500
+        "id twice in a batch", BATCH, batch(event(), event()), "events.1.event_id: id comes twice in one request", 500
     ),
     Wrong("events not a list", BATCH, {"events": {}}, "events: Input should be a valid list", 400),
     Wrong(

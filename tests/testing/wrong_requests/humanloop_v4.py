@@ -79,7 +79,7 @@ WRONG: list[Wrong] = [
     ),
     wrong_log(
         "parent in another session",
-        "parent stands in another session",
+        "parent is in another session",
         "parent_reference_id",
         session_reference_id="new",
     ),
@@ -121,7 +121,7 @@ WRONG: list[Wrong] = [
         "1.parent_reference_id: may not refer to a log in the same request",
         422,
     ),
-    Wrong("twice in one array", LOGS, [log(), log()], "1.reference_id: reference_id stands twice in one request", 422),
+    Wrong("twice in one array", LOGS, [log(), log()], "1.reference_id: reference_id comes twice in one request", 422),
     Wrong("wrapped array", LOGS, {"logs": [log()]}, "logs: unknown key", 422),
     Wrong("update of unknown log", "/v4/logs/data_nobody", {"output": "ho"}, "path: unknown log", 404, "PATCH"),
     Wrong(

@@ -66,7 +66,7 @@ WRONG = [
     wrong("a time as a number", "Input should be a valid string", at="startTimeUnixNano", startTimeUnixNano=START),
     wrong("an end before the start", "is before the start", at="endTimeUnixNano", endTimeUnixNano=str(START - 1)),
     wrong("a status there is not", "Input should be less than or equal to 2", at="status.code", status={"code": 3}),
-    wrong("an attribute twice", "stands twice", attribute("x", intValue="1"), attribute("x", intValue="1"), at="x"),
+    wrong("an attribute twice", "comes twice", attribute("x", intValue="1"), attribute("x", intValue="1"), at="x"),
     wrong("tokens as text", "must be intValue, not stringValue", text("gen_ai.usage.input_tokens", "7"),
           at="gen_ai.usage.input_tokens"),
     wrong("tokens below zero", "is less than zero", attribute("gen_ai.usage.output_tokens", intValue="-1"),
@@ -87,7 +87,7 @@ WRONG = [
           at="gen_ai.tool.definitions.0.name"),
     wrong("content twice", f"says again what {IN} says", text("input.value", "hi"), text(IN, []), at="input.value"),
     Wrong("a span twice", PATH, export(span(), span()), "resourceSpans.0.scopeSpans.0.spans.1.spanId: "
-          "stands twice in one request", 400),
+          "comes twice in one request", 400),
     Wrong("no spans", PATH, {"resourceSpans": []}, "resourceSpans: holds no span", 400),
     Wrong("feedback on nothing", "/v1/span_annotations", annotation(span_id=OTHER),
           "data.0.spanId: names a span that was never sent", 404),

@@ -6,17 +6,18 @@ child names it, an id seen again is an upsert (counted), an id twice in one requ
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Required
 
-from pydantic import AfterValidator, Field, TypeAdapter
+from pydantic import AfterValidator, Field
 from typing_extensions import TypedDict
 
 from eventtree.testing.contracts.contract import (
     Call,
     Flaw,
+    Handler,
     Json,
-    Options,
     Refusal,
     Reply,
     Route,
@@ -265,31 +266,26 @@ class Feedback(TypedDict):
     feedback: list[FeedbackItem]
 
 
-ROW: TypeAdapter[Any] = TypeAdapter(Row)
-INSERT = TypeAdapter(Insert)
-PROJECT: TypeAdapter[Any] = TypeAdapter(Project)
-EXPERIMENT: TypeAdapter[Any] = TypeAdapter(Experiment)
-FEEDBACK = TypeAdapter(Feedback)
-MESSAGES: TypeAdapter[Any] = TypeAdapter(list[Message])
-CHOICES: TypeAdapter[Any] = TypeAdapter(list[Choice])
-OBJECT_ID = TypeAdapter(Uuid)
-
-
 @dataclass
 class BraintrustLedger(VendorState):
-    """What Braintrust knows: objects (projects and experiments), their rows, and the spans of each trace in them."""
+    """The objects of Braintrust (projects and experiments), their rows, and the spans of each trace in them."""
 
     projects: dict[str, str] = field(default_factory=dict)
     experiments: dict[str, Json] = field(default_factory=dict)
     rows: set[tuple[str, str]] = field(default_factory=set)
     spans: dict[tuple[str, str, str], str] = field(default_factory=dict)
 
+    @property
+    def all_projects(self) -> set[str]:
+        """Ids of the projects that exist."""
+        return {*self.projects.values(), *self.options.braintrust_projects}
+
 
 def check_model_call(row: Json) -> None:
     """B.4: a row of type llm holds OpenAI messages in and choices out, where it holds any (B.1: all is optional)."""
     if (row.get("span_attributes") or {}).get("type") != "llm":
         return
-    for name, table in (("input", MESSAGES), ("output", CHOICES)):
+    for name, table in (("input", list[Message]), ("output", list[Choice])):
         if row.get(name) is not None:
             parse(table, row[name], name)
 
@@ -319,11 +315,11 @@ def check_row(
     raw: Json, object_id: str, state: BraintrustLedger, fresh: dict[tuple[str, str, str], str], seen: set[str]
 ) -> str:
     """Check one row and return its id; nothing is kept yet."""
-    row = parse(ROW, known_keys(Row, raw, drop=state.options.open_rows))
+    row = parse(Row, known_keys(Row, raw, drop=state.options.open_rows))
     check_model_call(row)
     row_id = row.get("id") or new_id()
     if row_id in seen:
-        raise refuse("id stands twice in one request: combine the rows first", "id")
+        raise refuse("id comes twice in one request: combine the rows first", "id")
     seen.add(row_id)
     is_update = row.get("_is_merge") and (object_id, row_id) in state.rows
     if not is_update:
@@ -334,8 +330,8 @@ def check_row(
 
 
 def insert(object_id: str, call: Call, state: BraintrustLedger) -> Reply:
-    """B.1: all rows or an error; row_ids stand in the order of the rows."""
-    rows = parse(INSERT, call.body)["events"]
+    """B.1: all rows or an error; row_ids are in the order of the rows."""
+    rows = parse(Insert, call.body)["events"]
     fresh: dict[tuple[str, str, str], str] = {}
     seen: set[str] = set()
     ids = []
@@ -352,35 +348,9 @@ def insert(object_id: str, call: Call, state: BraintrustLedger) -> Reply:
     return Reply({"row_ids": ids})
 
 
-def known_project(call: Call, state: BraintrustLedger) -> str:
-    """B.1: the path's id is the UUID of a project that exists."""
-    object_id = parse(OBJECT_ID, call.args["object_id"], "path")
-    if object_id not in {*state.projects.values(), *state.options.braintrust_projects}:
-        raise refuse("unknown project", "path", status=403)
-    return object_id
-
-
-def known_experiment(call: Call, state: BraintrustLedger) -> str:
-    """B.1: the path's id is the UUID of an experiment that exists."""
-    object_id = parse(OBJECT_ID, call.args["object_id"], "path")
-    if object_id not in state.experiments:
-        raise refuse("unknown experiment", "path", status=403)
-    return object_id
-
-
-def insert_project_logs(call: Call, state: BraintrustLedger) -> Reply:
-    """B.1, POST /v1/project_logs/{project_id}/insert."""
-    return insert(known_project(call, state), call, state)
-
-
-def insert_experiment(call: Call, state: BraintrustLedger) -> Reply:
-    """B.1, POST /v1/experiment/{experiment_id}/insert."""
-    return insert(known_experiment(call, state), call, state)
-
-
 def give_feedback(object_id: str, call: Call, state: BraintrustLedger) -> Reply:
     """B.3: feedback is about a row that was inserted before."""
-    items: Any = parse(FEEDBACK, call.body)["feedback"]
+    items = parse(Feedback, call.body)["feedback"]
     for index, item in enumerate(items):
         if (object_id, item["id"]) not in state.rows:
             raise refuse("names a row that was never inserted", "feedback", index, "id")
@@ -389,19 +359,21 @@ def give_feedback(object_id: str, call: Call, state: BraintrustLedger) -> Reply:
     return Reply({"status": "success"})
 
 
-def feedback_project_logs(call: Call, state: BraintrustLedger) -> Reply:
-    """B.3, POST /v1/project_logs/{project_id}/feedback."""
-    return give_feedback(known_project(call, state), call, state)
+def of(what: Literal["project", "experiment"], act: Callable[[str, Call, BraintrustLedger], Reply]) -> Handler:
+    """B.1, B.3: the act on a project or an experiment; the path's id is the UUID of one that exists."""
 
+    def handle(call: Call, state: BraintrustLedger) -> Reply:
+        object_id = parse(Uuid, call.args["object_id"], "path")
+        if object_id not in (state.all_projects if what == "project" else state.experiments):
+            raise refuse(f"unknown {what}", "path", status=403)
+        return act(object_id, call, state)
 
-def feedback_experiment(call: Call, state: BraintrustLedger) -> Reply:
-    """B.3, POST /v1/experiment/{experiment_id}/feedback."""
-    return give_feedback(known_experiment(call, state), call, state)
+    return handle
 
 
 def post_project(call: Call, state: BraintrustLedger) -> Reply:
     """B.3: get or create."""
-    project = parse(PROJECT, call.body)
+    project = parse(Project, call.body)
     project_id = state.projects.setdefault(project["name"], new_id())
     return Reply({"id": project_id, "org_id": "org", "name": project["name"]})
 
@@ -415,8 +387,8 @@ def get_projects(call: Call, state: BraintrustLedger) -> Reply:
 
 def post_experiment(call: Call, state: BraintrustLedger) -> Reply:
     """B.3: the one of this name, unless ensure_new asks for another."""
-    asked = parse(EXPERIMENT, call.body)
-    if asked["project_id"] not in {*state.projects.values(), *state.options.braintrust_projects}:
+    asked = parse(Experiment, call.body)
+    if asked["project_id"] not in state.all_projects:
         raise refuse("unknown project", "project_id", status=403)
     key = (asked["project_id"], asked.get("name"))
     same = [one for one in state.experiments.values() if (one["project_id"], one["name"]) == key]
@@ -443,11 +415,6 @@ def error_body(status: int, flaws: tuple[Flaw, ...]) -> Json:
     return "; ".join(map(str, flaws))
 
 
-def new_ledger(options: Options) -> BraintrustLedger:
-    """Start with nothing."""
-    return BraintrustLedger(options)
-
-
 BRAINTRUST = VendorRules(
     name="braintrust",
     prefixes=("/v1/project", "/v1/project_logs", "/v1/experiment", "/api", "/version"),
@@ -455,14 +422,14 @@ BRAINTRUST = VendorRules(
         Route("POST", "/v1/project", post_project),
         Route("GET", "/v1/project", get_projects, has_body=False),
         Route("POST", "/v1/experiment", post_experiment),
-        Route("POST", "/v1/project_logs/<object_id>/insert", insert_project_logs),
-        Route("POST", "/v1/project_logs/<object_id>/feedback", feedback_project_logs),
-        Route("POST", "/v1/experiment/<object_id>/insert", insert_experiment),
-        Route("POST", "/v1/experiment/<object_id>/feedback", feedback_experiment),
+        Route("POST", "/v1/project_logs/<object_id>/insert", of("project", insert)),
+        Route("POST", "/v1/project_logs/<object_id>/feedback", of("project", give_feedback)),
+        Route("POST", "/v1/experiment/<object_id>/insert", of("experiment", insert)),
+        Route("POST", "/v1/experiment/<object_id>/feedback", of("experiment", give_feedback)),
         Route("POST", "/api/apikey/login", login, has_body=False),
         Route("GET", "/version", version, has_body=False),
     ),
-    state=new_ledger,
+    state=BraintrustLedger,
     auth="bearer",
     refusal_status=400,
     error_body=error_body,

@@ -14,7 +14,7 @@ import uuid
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple
 
 Json = Any
 """A value of `json.loads`."""
@@ -28,7 +28,7 @@ Kind = Literal["event", "session", "update", "feedback", "tags"]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How strict a server is where the contract leaves it open."""
+    """Choices that a contract leaves to the server."""
 
     humanloop_dialect: Dialect = "log_status"
     open_rows: bool = False
@@ -93,7 +93,7 @@ class Accepted(NamedTuple):
 
 
 class Repeats(NamedTuple):
-    """How many ids came again: with the `same` content, and with `changed` content."""
+    """Numbers of ids that came again: with the `same` content, and with `changed` content."""
 
     same: int = 0
     changed: int = 0
@@ -143,51 +143,28 @@ class VendorState:
         return True
 
 
-class Incoming(Protocol):
-    """The parts of a request that a route with its own body format reads."""
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """Headers, with names in lower case."""
-
-    @property
-    def body(self) -> bytes:
-        """The body as received."""
-
-
-Handler = Callable[[Call, Any], Reply]
-"""The second argument is the vendor's own state."""
-
-
 @dataclass(frozen=True, slots=True)
-class Route:
-    """One method and path; variable parts are written `<name>`. Without `has_body` the body is ignored."""
+class Incoming:
+    """A received request; if no `route` matches, `miss` is the status (404 or 405)."""
 
     method: str
     path: str
-    handle: Handler
-    has_body: bool = True
-    read: Callable[[Incoming], Json] | None = None
-    """Reads a body that is not JSON."""
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes
+    route: Route | None
+    args: Mapping[str, str]
+    miss: int
 
 
 @dataclass(frozen=True, slots=True)
-class VendorRules:
-    """The rules of one vendor.
+class Outgoing:
+    """An answer to send; with `cut` the connection is closed instead."""
 
-    `base` is the path of a client's base URL, `prefixes` are the paths that belong to this vendor, `error_body` makes
-    the body of a refusal, and `max_bytes` is the size from which on a body is answered with 413.
-    """
-
-    name: str
-    prefixes: tuple[str, ...]
-    routes: tuple[Route, ...]
-    state: Callable[[Options], VendorState]
-    auth: Literal["bearer", "x-api-key", "optional"]
-    refusal_status: int
-    error_body: Callable[[int, tuple[Flaw, ...]], Json]
-    base: str = ""
-    max_bytes: int | None = None
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    cut: bool = False
 
 
 def decompressed(incoming: Incoming) -> bytes:
@@ -219,6 +196,16 @@ def strict_json(body: bytes) -> Json:
     return value
 
 
+def read_json(incoming: Incoming) -> Json:
+    """Parse a body as strict JSON, which its content type must name."""
+    if not incoming.body:
+        raise refuse("body is empty")
+    content_type = incoming.headers.get("content-type", "")
+    if content_type.partition(";")[0].strip().lower() != "application/json":
+        raise refuse(f"content type is {content_type or 'missing'}, not application/json")
+    return strict_json(incoming.body)
+
+
 def no_constant(name: str) -> float:
     """Refuse a constant that Python accepts and JSON does not."""
     raise refuse(f"{name} is not JSON")
@@ -247,3 +234,37 @@ def detail_body(status: int, flaws: tuple[Flaw, ...]) -> Json:
     if status == 422:
         return {"detail": [{"loc": ["body", *flaw.at], "msg": flaw.text, "type": flaw.kind} for flaw in flaws]}
     return {"detail": "; ".join(map(str, flaws))}
+
+
+Handler = Callable[[Call, Any], Reply]
+"""The second argument is the vendor's own state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One method and path; variable parts are written `<name>`. Without `has_body` the body is ignored."""
+
+    method: str
+    path: str
+    handle: Handler
+    has_body: bool = True
+    read: Callable[[Incoming], Json] = read_json
+
+
+@dataclass(frozen=True, slots=True)
+class VendorRules:
+    """The rules of one vendor.
+
+    `base` is the path of a client's base URL, `prefixes` are the paths that belong to this vendor, `error_body` makes
+    the body of a refusal, and `max_bytes` is the size from which on a body is answered with 413.
+    """
+
+    name: str
+    prefixes: tuple[str, ...]
+    routes: tuple[Route, ...]
+    state: type[VendorState]
+    auth: Literal["bearer", "x-api-key", "optional"]
+    refusal_status: int
+    error_body: Callable[[int, tuple[Flaw, ...]], Json]
+    base: str = ""
+    max_bytes: int | None = None

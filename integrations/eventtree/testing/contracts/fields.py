@@ -10,6 +10,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import cache
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
@@ -128,10 +129,16 @@ EpochSeconds = Annotated[float, AfterValidator(in_unit("seconds"))]
 NumbersOnly = BeforeValidator(numbers_only)
 
 
-def parse(table: TypeAdapter[T], body: Json, *at: str | int) -> T:
+@cache
+def adapter(table: Any) -> TypeAdapter[Any]:
+    """The check of a table, made once."""
+    return TypeAdapter(table)
+
+
+def parse(table: Any, body: Json, *at: str | int) -> Any:
     """Check `body` against a table and return it, or refuse it with all its flaws."""
     try:
-        return table.validate_python(body, strict=True)
+        return adapter(table).validate_python(body, strict=True)
     except ValidationError as error:
         details = error.errors(include_url=False)
         raise Refusal(*(flaw_from(detail, at) for detail in details)) from None

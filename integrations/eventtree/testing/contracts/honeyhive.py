@@ -1,7 +1,7 @@
 """HoneyHive by contracts/honeyhive.md: the legacy routes (wrapped bodies) and /v1 (bare, closed bodies).
 
-State: a session must have been started before an event may name it, a parent must have come before its child and stand
-in the same session, an id comes twice only with the same content, and only what exists can be updated.
+State: a session must have been started before an event may name it, a parent must have come before its child, in the
+same session, an id comes twice only with the same content, and only what exists can be updated.
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal, Required
 
-from pydantic import AfterValidator, TypeAdapter
+from pydantic import AfterValidator
 from typing_extensions import TypedDict
 
 from eventtree.testing.contracts.contract import (
     Call,
     Flaw,
     Json,
-    Options,
     Refusal,
     Reply,
     Route,
@@ -33,7 +32,6 @@ from eventtree.testing.contracts.fields import (
     Object,
     Text,
     Uuid,
-    canonical_uuid,
     closed,
     known_keys,
     opened,
@@ -284,31 +282,20 @@ in_ms = AfterValidator(duration_in_ms)
 class Generation:
     """The tables of one generation of the API; `fields` names the keys where the published schema is open."""
 
-    event: TypeAdapter[Any]
-    batch: TypeAdapter[Any]
+    event: Any
+    batch: type
     fields: type
     is_open: bool
     status_if_all_are_wrong: int
 
 
-LEGACY = Generation(
-    TypeAdapter(Annotated[LegacyEvent, in_order, in_ms]), TypeAdapter(LegacyBatch), LegacyEvent, True, 500
-)
-V1 = Generation(TypeAdapter(Annotated[V1Event, in_order, in_ms]), TypeAdapter(V1Batch), V1Event, False, 400)
-LEGACY_SESSION: TypeAdapter[Any] = TypeAdapter(Annotated[LegacySession, in_order])
-V1_SESSION: TypeAdapter[Any] = TypeAdapter(Annotated[V1Session, in_order])
-SESSION_METADATA: TypeAdapter[Any] = TypeAdapter(SessionMetadata)
-WRAPPED_SESSION = TypeAdapter(WrappedSession)
-WRAPPED_EVENT = TypeAdapter(WrappedEvent)
-SESSION_BATCH = TypeAdapter(SessionBatch)
-LEGACY_UPDATE = TypeAdapter(LegacyUpdate)
-V1_UPDATE = TypeAdapter(V1Update)
-UUID: TypeAdapter[str] = TypeAdapter(Annotated[str, AfterValidator(canonical_uuid)])
+LEGACY = Generation(Annotated[LegacyEvent, in_order, in_ms], LegacyBatch, LegacyEvent, True, 500)
+V1 = Generation(Annotated[V1Event, in_order, in_ms], V1Batch, V1Event, False, 400)
 
 
 @dataclass
 class HoneyHiveLedger(VendorState):
-    """What HoneyHive knows: the sessions, and the session each event stands in."""
+    """The sessions of HoneyHive, and the session of each event."""
 
     sessions: set[str] = field(default_factory=set)
     homes: dict[str, str] = field(default_factory=dict)
@@ -347,7 +334,7 @@ def check_parent(event: Json, session_id: str, state: HoneyHiveLedger) -> None:
     if parent_id not in state.homes:
         raise refuse("parent was not sent before its child", "parent_id")
     if state.homes[parent_id] != session_id:
-        raise refuse("parent stands in another session", "parent_id")
+        raise refuse("parent is in another session", "parent_id")
 
 
 def start_by_event(event: Json, state: HoneyHiveLedger) -> str:
@@ -368,7 +355,7 @@ def take_event(raw: Json, batch: Batch, state: HoneyHiveLedger) -> str:
         return start_by_event(event, state)
     event_id = event.get("event_id") or new_id()
     if event_id in batch.seen:
-        raise refuse("id stands twice in one request", "event_id")
+        raise refuse("id comes twice in one request", "event_id")
     batch.seen.add(event_id)
     session_id = session_of(event, batch, state)
     check_parent(event, session_id, state)
@@ -423,8 +410,8 @@ def post_batch(generation: Generation) -> Callable[[Call, HoneyHiveLedger], Repl
 
 def post_session_batch(call: Call, state: HoneyHiveLedger) -> Reply:
     """A.3: the session of the path overrides the events' own; the answer names no ids."""
-    events = parse(SESSION_BATCH, call.body)["events"]
-    session_id = parse(UUID, call.args["session_id"], "path")
+    events = parse(SessionBatch, call.body)["events"]
+    session_id = parse(Uuid, call.args["session_id"], "path")
     if session_id not in state.sessions:
         raise refuse("path names a session that was never started", "session_id")
     reply = take_batch(events, Batch(V1, session_id, overrides=True), state)
@@ -433,7 +420,7 @@ def post_session_batch(call: Call, state: HoneyHiveLedger) -> Reply:
 
 def post_event_legacy(call: Call, state: HoneyHiveLedger) -> Reply:
     """A.4, POST /events."""
-    event_id = take_event(parse(WRAPPED_EVENT, call.body)["event"], Batch(LEGACY), state)
+    event_id = take_event(parse(WrappedEvent, call.body)["event"], Batch(LEGACY), state)
     return Reply({"event_id": event_id, "success": True})
 
 
@@ -444,8 +431,10 @@ def post_event_v1(call: Call, state: HoneyHiveLedger) -> Reply:
 
 def post_session_legacy(call: Call, state: HoneyHiveLedger) -> Reply:
     """A.5, POST /session/start; what a repeat with other content does is not documented, so it is refused."""
-    raw = parse(WRAPPED_SESSION, call.body)["session"]
-    session = parse(LEGACY_SESSION, known_keys(LegacySession, raw, drop=state.options.open_rows), "session")
+    raw = parse(WrappedSession, call.body)["session"]
+    session = parse(
+        Annotated[LegacySession, in_order], known_keys(LegacySession, raw, drop=state.options.open_rows), "session"
+    )
     session_id = session.get("session_id") or new_id()
     state.is_repeat("session", session_id, raw, "session", "session_id")
     state.sessions.add(session_id)
@@ -455,7 +444,7 @@ def post_session_legacy(call: Call, state: HoneyHiveLedger) -> Reply:
 
 def post_session_v1(call: Call, state: HoneyHiveLedger) -> Reply:
     """A.5, POST /v1/sessions: idempotent on session_id, a repeat merges."""
-    session = parse(V1_SESSION, call.body)
+    session = parse(Annotated[V1Session, in_order], call.body)
     session_id = session.get("session_id") or new_id()
     state.sessions.add(session_id)
     state.keep("session", session_id, call.body)
@@ -475,7 +464,7 @@ def update(event_id: str, changes: Json, state: HoneyHiveLedger) -> Reply:
     It answers with JSON, which the 1.7 client reads.
     """
     if event_id in state.sessions:
-        parse(SESSION_METADATA, changes.get("metadata", {}), "metadata")
+        parse(SessionMetadata, changes.get("metadata", {}), "metadata")
     elif event_id not in state.homes:
         raise refuse("names an event that was never sent", "event_id")
     state.keep("update", event_id, changes)
@@ -484,22 +473,17 @@ def update(event_id: str, changes: Json, state: HoneyHiveLedger) -> Reply:
 
 def put_event_legacy(call: Call, state: HoneyHiveLedger) -> Reply:
     """A.4, PUT /events."""
-    return update(parse(LEGACY_UPDATE, call.body)["event_id"], call.body, state)
+    return update(parse(LegacyUpdate, call.body)["event_id"], call.body, state)
 
 
 def put_event_v1(call: Call, state: HoneyHiveLedger) -> Reply:
     """A.4, PUT /v1/events/{event_id}."""
-    return update(call.args["event_id"], parse(V1_UPDATE, call.body), state)
+    return update(call.args["event_id"], parse(V1Update, call.body), state)
 
 
 def error_body(status: int, flaws: tuple[Flaw, ...]) -> Json:
     """A.2: what the 1.7 client reads of an error."""
     return {"message": "; ".join(map(str, flaws)), "errorCode": str(status)}
-
-
-def new_ledger(options: Options) -> HoneyHiveLedger:
-    """Start with nothing."""
-    return HoneyHiveLedger(options)
 
 
 HONEYHIVE = VendorRules(
@@ -516,7 +500,7 @@ HONEYHIVE = VendorRules(
         Route("POST", "/v1/events/batch", post_batch(V1)),
         Route("PUT", "/v1/events/<event_id>", put_event_v1),
     ),
-    state=new_ledger,
+    state=HoneyHiveLedger,
     auth="bearer",
     refusal_status=400,
     error_body=error_body,

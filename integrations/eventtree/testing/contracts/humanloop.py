@@ -1,4 +1,4 @@
-"""What both generations of Humanloop's API take: messages, a model's settings, fields of a Log, errors.
+"""The tables of both generations of Humanloop's API: messages, a model's settings, fields of a Log, errors.
 
 By contracts/humanloop-v4.md (3.2, 3.8) and humanloop-v5.md (2.3, 2.9); the parts of a message also by the published v4
 specification (humanloop-docs, `ChatMessageWithToolCall`). Tables here are bases: each generation closes its own.
@@ -6,13 +6,12 @@ specification (humanloop-docs, `ChatMessageWithToolCall`). Tables here are bases
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Literal, Required
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from eventtree.testing.contracts.contract import Options, Route, VendorRules, VendorState, detail_body
+from eventtree.testing.contracts.contract import Route, VendorRules, VendorState, detail_body
 from eventtree.testing.contracts.fields import Amount, Count, IsoTime, Object, Text, closed
 
 
@@ -67,7 +66,7 @@ class Message(MessageFields, total=False):
 
 
 class ModelFields(TypedDict, total=False):
-    """What makes a version of a model: a v4 `config`, a v5 kernel."""
+    """The fields that make a version of a model: of a v4 `config`, a v5 kernel."""
 
     model: Required[Text]
     endpoint: Literal["complete", "chat", "edit"]
@@ -83,7 +82,7 @@ class ModelFields(TypedDict, total=False):
 
 
 class LogFields(TypedDict, total=False):
-    """What every Log may have."""
+    """Fields that every Log may have."""
 
     created_at: IsoTime
     inputs: Object
@@ -108,7 +107,7 @@ class TokenFields(TypedDict, total=False):
     output_cost: Amount
 
 
-def humanloop(version: str, routes: tuple[Route, ...], state: Callable[[Options], VendorState]) -> VendorRules:
+def humanloop(version: str, routes: tuple[Route, ...], state: type[VendorState]) -> VendorRules:
     """All the server knows of one generation: both take an X-API-KEY and refuse as FastAPI does."""
     return VendorRules(
         name=f"humanloop_{version}",

@@ -1,7 +1,7 @@
 """Humanloop v4 by contracts/humanloop-v4.md: logs one by one or as a bare array, updates, feedback, sessions.
 
-State: a parent must stand in the same session and have come in an earlier request, what is updated or judged must
-exist, and an array is taken as a whole or not at all. Where the two published specifications differ, what both take.
+State: a parent must have come in an earlier request of the same session, a log must exist before it is updated or
+judged, and an array is taken as a whole or not at all. Only fields of both published specifications are taken.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Required
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, TypeAdapter
+from pydantic import AfterValidator, Discriminator, Field, Tag
 from typing_extensions import TypedDict
 
 from eventtree.testing.contracts.contract import (
@@ -129,7 +129,7 @@ class Update(TypedDict, total=False):
 
 
 @closed
-class FeedbackFields(TypedDict, total=False):
+class Feedback(TypedDict, total=False):
     """3.5: the value is text in both specifications; there is no reference_id variant of data_id."""
 
     type: Required[Text]
@@ -156,16 +156,9 @@ class EvaluationLog(TypedDict):
     log: Any
 
 
-LOG: TypeAdapter[Any] = TypeAdapter(Annotated[Log, AfterValidator(one_of_each)])
-UPDATE = TypeAdapter(Update)
-FEEDBACK: TypeAdapter[Any] = TypeAdapter(Annotated[FeedbackFields, AfterValidator(value_or_unset)])
-PROJECT: TypeAdapter[Any] = TypeAdapter(Project)
-EVALUATION_LOG = TypeAdapter(EvaluationLog)
-
-
 @dataclass
 class HumanloopV4Ledger(VendorState):
-    """What Humanloop knows: projects, sessions, and the logs by both kinds of id."""
+    """The projects and sessions of Humanloop, and its logs by both kinds of id."""
 
     projects: dict[str, str] = field(default_factory=dict)
     sessions: set[str] = field(default_factory=set)
@@ -190,7 +183,7 @@ def session_of(log: Json, state: HumanloopV4Ledger) -> str | None:
 
 
 def check_parent(log: Json, session: str | None, fresh: set[str], state: HumanloopV4Ledger) -> None:
-    """3.2 and 3.4: the parent came in an earlier request and stands in the same session."""
+    """3.2 and 3.4: the parent came in an earlier request of the same session."""
     reference, parent = log.get("parent_reference_id"), log.get("parent_id")
     if reference is None and parent is None:
         return
@@ -203,19 +196,19 @@ def check_parent(log: Json, session: str | None, fresh: set[str], state: Humanlo
     if known not in state.logs:
         raise refuse("parent was not sent before its child", key)
     if session is None or state.logs[known] != session:
-        raise refuse("parent stands in another session", key)
+        raise refuse("parent is in another session", key)
 
 
 def check_log(raw: Json, fresh: set[str], seen: set[str], state: HumanloopV4Ledger) -> Json:
     """Check one log; nothing is kept yet."""
-    log = parse(LOG, known_keys(Log, raw, drop=state.options.open_rows))
+    log = parse(Annotated[Log, AfterValidator(one_of_each)], known_keys(Log, raw, drop=state.options.open_rows))
     check_project(log, state)
     check_parent(log, session_of(log, state), fresh, state)
     reference = log.get("reference_id")
     if reference is None:
         return log
     if reference in seen:
-        raise refuse("reference_id stands twice in one request", "reference_id")
+        raise refuse("reference_id comes twice in one request", "reference_id")
     seen.add(reference)
     state.is_repeat("event", reference, raw, "reference_id")
     return log
@@ -262,7 +255,7 @@ def post_logs(call: Call, state: HumanloopV4Ledger) -> Reply:
 
 def update(data_id: str, call: Call, state: HumanloopV4Ledger) -> Reply:
     """3.3."""
-    changes = parse(UPDATE, call.body)
+    changes = parse(Update, call.body)
     state.keep("update", data_id, call.body)
     return Reply({"id": data_id, **changes})
 
@@ -286,7 +279,7 @@ def patch_by_reference(call: Call, state: HumanloopV4Ledger) -> Reply:
 
 def check_feedback(item: Json, state: HumanloopV4Ledger, *at: str | int) -> Json:
     """3.5: feedback is about a log that exists."""
-    parse(FEEDBACK, item, *at)
+    parse(Annotated[Feedback, AfterValidator(value_or_unset)], item, *at)
     if item["data_id"] not in state.logs:
         raise refuse("unknown log", *at, "data_id", status=404)
     return item
@@ -313,13 +306,13 @@ def post_session(call: Call, state: HumanloopV4Ledger) -> Reply:
 
 def post_project(call: Call, state: HumanloopV4Ledger) -> Reply:
     """3.1: 201."""
-    project = parse(PROJECT, call.body)
+    project = parse(Project, call.body)
     return Reply({"id": state.projects.setdefault(project["name"], new_id("pr_")), "name": project["name"]}, 201)
 
 
 def post_evaluation_log(call: Call, state: HumanloopV4Ledger) -> Reply:
     """3.1: 201."""
-    log = parse(EVALUATION_LOG, call.body)["log"]
+    log = parse(EvaluationLog, call.body)["log"]
     return Reply(take_logs([log], state, is_array=False)[0], 201)
 
 

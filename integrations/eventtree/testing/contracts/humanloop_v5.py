@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Required
 
-from pydantic import AfterValidator, TypeAdapter
+from pydantic import AfterValidator
 from typing_extensions import TypedDict
 
 from eventtree.testing.contracts.contract import (
@@ -287,32 +287,24 @@ class PromptUpdate(ToolUpdate, TokenFields, total=False):
     tool_choice: str | Object
 
 
-def log_table(fields: Any) -> TypeAdapter[Any]:
-    """Add to a table of fields the rules that look at several fields of a log."""
-    order = AfterValidator(time_order("start_time", "end_time"))
-    return TypeAdapter(Annotated[fields, AfterValidator(path_or_id), order, AfterValidator(latency_in_seconds)])
-
-
-LOGS: dict[tuple[str, Dialect], TypeAdapter[Any]] = {
-    ("prompt", "log_status"): log_table(PromptLog),
-    ("prompt", "trace_status"): log_table(OldPromptLog),
-    ("tool", "log_status"): log_table(ToolLog),
-    ("tool", "trace_status"): log_table(OldToolLog),
-    ("flow", "log_status"): log_table(FlowLog),
-    ("flow", "trace_status"): log_table(OldFlowLog),
-    ("agent", "log_status"): log_table(AgentLog),
-    ("evaluator", "log_status"): log_table(EvaluatorLog),
-    ("evaluator", "trace_status"): log_table(OldEvaluatorLog),
+ACROSS = (
+    AfterValidator(path_or_id),
+    AfterValidator(time_order("start_time", "end_time")),
+    AfterValidator(latency_in_seconds),
+)
+"""Rules that compare several fields of a log."""
+TABLES: dict[tuple[Dialect, str], tuple[Any, Any]] = {
+    ("log_status", "prompt"): (PromptLog, PromptUpdate),
+    ("log_status", "tool"): (ToolLog, ToolUpdate),
+    ("log_status", "flow"): (FlowLog, FlowUpdate),
+    ("log_status", "agent"): (AgentLog, FlowUpdate),
+    ("log_status", "evaluator"): (EvaluatorLog, None),
+    ("trace_status", "prompt"): (OldPromptLog, PromptUpdate),
+    ("trace_status", "tool"): (OldToolLog, ToolUpdate),
+    ("trace_status", "flow"): (OldFlowLog, OldFlowUpdate),
+    ("trace_status", "evaluator"): (OldEvaluatorLog, None),
 }
-UPDATES: dict[tuple[str, Dialect], TypeAdapter[Any]] = {
-    ("prompt", "log_status"): TypeAdapter(PromptUpdate),
-    ("prompt", "trace_status"): TypeAdapter(PromptUpdate),
-    ("tool", "log_status"): TypeAdapter(ToolUpdate),
-    ("tool", "trace_status"): TypeAdapter(ToolUpdate),
-    ("flow", "log_status"): TypeAdapter(FlowUpdate),
-    ("flow", "trace_status"): TypeAdapter(OldFlowUpdate),
-    ("agent", "log_status"): TypeAdapter(FlowUpdate),
-}
+"""Dialect and kind → the tables of a log and of its update."""
 FILE_PREFIXES = {"prompt": "pr_", "tool": "tl_", "flow": "fl_", "agent": "ag_", "evaluator": "ev_"}
 
 
@@ -329,22 +321,22 @@ class KnownLog:
 
 @dataclass
 class HumanloopV5Ledger(VendorState):
-    """What Humanloop knows: the logs, and the file of each kind and path."""
+    """The logs of Humanloop, and the file of each kind and path."""
 
     logs: dict[str, KnownLog] = field(default_factory=dict)
     files: dict[tuple[str, str], str] = field(default_factory=dict)
 
 
-def tables(of: dict[tuple[str, Dialect], TypeAdapter[Any]], kind: str, state: VendorState) -> TypeAdapter[Any]:
-    """Pick the dialect's table; agents exist only in the newer one (2.2)."""
-    table = of.get((kind, state.options.humanloop_dialect))
-    if table is None:
+def tables(kind: str, state: VendorState) -> tuple[Any, Any]:
+    """Pick the dialect's tables; agents exist only in the newer one (2.2)."""
+    found = TABLES.get((state.options.humanloop_dialect, kind))
+    if found is None:
         raise refuse(f"{kind}s do not exist in this version", status=404)
-    return table
+    return found
 
 
 def ancestry(log_id: str | None, state: HumanloopV5Ledger) -> Iterator[KnownLog]:
-    """Yield a log and all it stands under."""
+    """Yield a log and all logs above it."""
     while log_id is not None:
         log = state.logs[log_id]
         yield log
@@ -390,7 +382,7 @@ def answer(kind: str, log_id: str, log: KnownLog, body: Json) -> Reply:
 
 
 def status_of(kind: str, body: Json) -> str | None:
-    """2.5: flows and agents are incomplete until told otherwise."""
+    """2.5: flows and agents begin as incomplete."""
     if kind not in ("flow", "agent"):
         return None
     return str(body.get("log_status") or body.get("trace_status") or "incomplete")
@@ -400,7 +392,7 @@ def post_log(kind: str) -> Callable[[Call, HumanloopV5Ledger], Reply]:
     """Make the handler of POST /{kind}s/log."""
 
     def handle(call: Call, state: HumanloopV5Ledger) -> Reply:
-        body = parse(tables(LOGS, kind, state), call.body)
+        body = parse(Annotated[tables(kind, state)[0], *ACROSS], call.body)
         log_id = body.get("log_id") or new_id("log_")
         if state.is_repeat("event", log_id, call.body, "log_id"):
             keep_log(kind, log_id, call.body, state)
@@ -437,7 +429,7 @@ def patch_log(kind: str) -> Callable[[Call, HumanloopV5Ledger], Reply]:
     """Make the handler of the PATCH of one kind of log."""
 
     def handle(call: Call, state: HumanloopV5Ledger) -> Reply:
-        changes = parse(tables(UPDATES, kind, state), call.body)
+        changes = parse(tables(kind, state)[1], call.body)
         log = state.logs.get(call.args["log_id"])
         if log is None or log.kind != kind:
             raise refuse(f"unknown {kind} log", "path", "log_id", status=404)

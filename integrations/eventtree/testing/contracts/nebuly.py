@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, Literal, Required
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, TypeAdapter
+from pydantic import AfterValidator, Discriminator, Field, Tag
 from typing_extensions import TypedDict
 
 from eventtree.testing.contracts.contract import (
     Call,
-    Options,
     Reply,
     Route,
     VendorRules,
@@ -128,26 +127,17 @@ class EmbeddingStep(TypedDict, total=False):
     input_tokens: Count
 
 
-def shape_of(step: Any) -> str:
-    """4.2: steps are told apart by shape, there is no type tag."""
+def kind_of_step(step: Any) -> str:
+    """4.2: steps have no type tag, their keys differ."""
     keys: set[str] = set(step) if isinstance(step, dict) else set()
     if keys & {"messages", "output", "output_tokens", "cost"}:
         return "llm"
     return "retrieval" if keys & {"source", "outputs"} else "embedding"
 
 
-StepV2 = Annotated[
-    Annotated[ModelStepV2, Tag("llm")]
-    | Annotated[RetrievalStep, Tag("retrieval")]
-    | Annotated[EmbeddingStep, Tag("embedding")],
-    Discriminator(shape_of),
-]
-StepV3 = Annotated[
-    Annotated[ModelStepV3, Tag("llm")]
-    | Annotated[RetrievalStep, Tag("retrieval")]
-    | Annotated[EmbeddingStep, Tag("embedding")],
-    Discriminator(shape_of),
-]
+Other = Annotated[RetrievalStep, Tag("retrieval")] | Annotated[EmbeddingStep, Tag("embedding")]
+StepV2 = Annotated[Annotated[ModelStepV2, Tag("llm")] | Other, Discriminator(kind_of_step)]
+StepV3 = Annotated[Annotated[ModelStepV3, Tag("llm")] | Other, Discriminator(kind_of_step)]
 
 
 @closed
@@ -243,21 +233,15 @@ class TagsBody(TypedDict):
     metadata: TagsPlace
 
 
-TRACE_V2: TypeAdapter[Any] = TypeAdapter(TraceV2)
-TRACE_V3: TypeAdapter[Any] = TypeAdapter(TraceV3)
-FEEDBACK: TypeAdapter[Any] = TypeAdapter(Annotated[FeedbackBody, AfterValidator(one_of_action_and_feedback)])
-TAGS: TypeAdapter[Any] = TypeAdapter(TagsBody)
-
-
 @dataclass
 class NebulyLedger(VendorState):
-    """What Nebuly knows: when the latest interaction of (user, input, output) ended, and when each began."""
+    """The end of the latest interaction of each (user, input, output), and the start of each interaction."""
 
     ends: dict[tuple[str, str, str], datetime] = field(default_factory=dict)
     starts: set[tuple[str, datetime]] = field(default_factory=set)
 
 
-def post_interaction(table: TypeAdapter[Any]) -> Callable[[Call, NebulyLedger], Reply]:
+def post_interaction(table: type) -> Callable[[Call, NebulyLedger], Reply]:
     """Make the handler of trace_interaction in one version."""
 
     def handle(call: Call, state: NebulyLedger) -> Reply:
@@ -275,7 +259,7 @@ def post_interaction(table: TypeAdapter[Any]) -> Callable[[Call, NebulyLedger], 
 
 def post_feedback(call: Call, state: NebulyLedger) -> Reply:
     """4.3: linked by end_user, input and output; later than the end of what it is about."""
-    about = parse(FEEDBACK, call.body)["metadata"]
+    about = parse(Annotated[FeedbackBody, AfterValidator(one_of_action_and_feedback)], call.body)["metadata"]
     end = state.ends.get((about["end_user"], about["input"], about["output"]))
     if end is None:
         raise refuse("no interaction of this end_user, input and output was sent before", "metadata")
@@ -287,28 +271,23 @@ def post_feedback(call: Call, state: NebulyLedger) -> Reply:
 
 def post_tags(call: Call, state: NebulyLedger) -> Reply:
     """4.3: linked by end_user and time_start."""
-    about = parse(TAGS, call.body)["metadata"]
+    about = parse(TagsBody, call.body)["metadata"]
     if (about["end_user"], datetime.fromisoformat(about["time_start"])) not in state.starts:
         raise refuse("no interaction of this end_user and time_start was sent before", "metadata")
     state.keep("tags", about["end_user"], call.body)
     return Reply("")
 
 
-def new_ledger(options: Options) -> NebulyLedger:
-    """Start with nothing."""
-    return NebulyLedger(options)
-
-
 NEBULY = VendorRules(
     name="nebuly",
     prefixes=("/event-ingestion",),
     routes=(
-        Route("POST", "/event-ingestion/api/v2/events/trace_interaction", post_interaction(TRACE_V2)),
-        Route("POST", "/event-ingestion/api/v3/events/trace_interaction", post_interaction(TRACE_V3)),
+        Route("POST", "/event-ingestion/api/v2/events/trace_interaction", post_interaction(TraceV2)),
+        Route("POST", "/event-ingestion/api/v3/events/trace_interaction", post_interaction(TraceV3)),
         Route("POST", "/event-ingestion/api/v1/events/feedback", post_feedback),
         Route("POST", "/event-ingestion/api/v2/events/tags", post_tags),
     ),
-    state=new_ledger,
+    state=NebulyLedger,
     auth="bearer",
     refusal_status=422,
     error_body=detail_body,

@@ -1,21 +1,23 @@
-"""OTLP 1.9 over HTTP and the GenAI conventions v0.1.0, as contracts/otlp.md tells them, by section.
+"""OTLP 1.9 over HTTP and the GenAI conventions v0.1.0, by the sections of contracts/otlp.md.
 
 Takes protobuf and JSON, gzip or not, at `/v1/traces` and `/v1/logs` and below the paths of Langfuse and LangSmith; and
 what Phoenix, MLflow and Langfuse take as feedback. Stricter than most backends: every known attribute must have its
-type, messages must be valid against the released schemas (restated here as tables), content may stand once on a span.
+type, messages must be valid against the released schemas (restated here as tables), content may be on a span once.
 Order is free: a parent may come after its children.
 """
 
 from __future__ import annotations
 
 import base64
+import importlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Any, Literal, Required
 
-from pydantic import AfterValidator, Field, TypeAdapter
+from pydantic import AfterValidator, Field
 from typing_extensions import TypedDict
 
 from eventtree.testing.contracts.contract import (
@@ -23,7 +25,6 @@ from eventtree.testing.contracts.contract import (
     Flaw,
     Incoming,
     Json,
-    Options,
     Reply,
     Route,
     VendorRules,
@@ -43,17 +44,7 @@ IDS = ("traceId", "spanId", "parentSpanId")
 # 4: the bytes
 
 
-def read_traces(incoming: Incoming) -> Json:
-    """The JSON form of an ExportTraceServiceRequest."""
-    return read_message(incoming, "collector.trace.v1.trace_service", "ExportTraceServiceRequest")
-
-
-def read_logs(incoming: Incoming) -> Json:
-    """The JSON form of an ExportLogsServiceRequest."""
-    return read_message(incoming, "collector.logs.v1.logs_service", "ExportLogsServiceRequest")
-
-
-def read_message(incoming: Incoming, module: str, name: str) -> Json:
+def read_message(module: str, name: str, incoming: Incoming) -> Json:
     """Decompress and decode a body; protobuf becomes its JSON form."""
     content_type = incoming.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type not in (PROTOBUF, JSON_TYPE):
@@ -62,8 +53,6 @@ def read_message(incoming: Incoming, module: str, name: str) -> Json:
     if content_type == JSON_TYPE:
         return strict_json(body)
     try:
-        import importlib
-
         from google.protobuf.json_format import MessageToDict
 
         message = getattr(importlib.import_module(f"opentelemetry.proto.{module}_pb2"), name)
@@ -83,6 +72,10 @@ def in_hex(form: Json) -> Json:
     if isinstance(form, dict):
         return {key: base64.b64decode(one).hex() if key in IDS else in_hex(one) for key, one in form.items()}
     return form
+
+
+read_traces = partial(read_message, "collector.trace.v1.trace_service", "ExportTraceServiceRequest")
+read_logs = partial(read_message, "collector.logs.v1.logs_service", "ExportLogsServiceRequest")
 
 
 # 4: the messages
@@ -255,12 +248,12 @@ class Document(TypedDict, total=False):
     score: float | int | None
 
 
-SCHEMAS: Mapping[str, TypeAdapter[Any]] = {
-    "gen_ai.input.messages": TypeAdapter(list[Message]),
-    "gen_ai.output.messages": TypeAdapter(list[Message]),
-    "gen_ai.system_instructions": TypeAdapter(list[AnyPart]),
-    "gen_ai.tool.definitions": TypeAdapter(list[Tool]),
-    "gen_ai.retrieval.documents": TypeAdapter(list[Document]),
+SCHEMAS: Mapping[str, Any] = {
+    "gen_ai.input.messages": list[Message],
+    "gen_ai.output.messages": list[Message],
+    "gen_ai.system_instructions": list[AnyPart],
+    "gen_ai.tool.definitions": list[Tool],
+    "gen_ai.retrieval.documents": list[Document],
 }
 """Attribute, which holds JSON text → its schema."""
 
@@ -298,9 +291,6 @@ TYPES: tuple[tuple[str, str], ...] = (
 TWICE = (("input.value", "gen_ai.input.messages"), ("output.value", "gen_ai.output.messages"),
          ("input.value", "gen_ai.tool.call.arguments"), ("output.value", "gen_ai.tool.call.result"))  # fmt: skip
 
-SPAN: TypeAdapter[Any] = TypeAdapter(Span)
-RECORD: TypeAdapter[Any] = TypeAdapter(LogRecord)
-
 
 def check_attributes(listed: Json, *at: str | int) -> dict[str, Json]:
     """Each once, and of its type; the values by name."""
@@ -308,7 +298,7 @@ def check_attributes(listed: Json, *at: str | int) -> dict[str, Json]:
     for one in listed or ():
         key, value = one["key"], one["value"]
         if key in found:
-            raise refuse("stands twice", *at, key)
+            raise refuse("comes twice", *at, key)
         kind = next((kind for pattern, kind in TYPES if re.fullmatch(pattern, key)), None)
         if kind is not None and kind not in value:
             raise refuse(f"must be {kind}, not {', '.join(value) or 'empty'}", *at, key)
@@ -366,10 +356,10 @@ def export_traces(call: Call, state: OtlpState) -> Reply:
     """4: all spans, or none for a reason."""
     fresh: dict[tuple[str, str], tuple[str, Json]] = {}
     for at, raw in grouped(call.body, "resourceSpans", "scopeSpans", "spans"):
-        span = parse(SPAN, raw, *at)
+        span = parse(Span, raw, *at)
         place = (span["traceId"].lower(), span["spanId"].lower())
         if place in fresh:
-            raise refuse("stands twice in one request", *at, "spanId")
+            raise refuse("comes twice in one request", *at, "spanId")
         if span.get("parentSpanId", "").lower() == place[1]:
             raise refuse("a span cannot be its own parent", *at, "parentSpanId")
         if int(span.get("endTimeUnixNano", 0)) < int(span.get("startTimeUnixNano", 0)):
@@ -391,7 +381,7 @@ def export_logs(call: Call, state: OtlpState) -> Reply:
     """1: evaluations, on spans that are there."""
     found = []
     for at, raw in grouped(call.body, "resourceLogs", "scopeLogs", "logRecords"):
-        known = check_attributes(parse(RECORD, raw, *at)["attributes"], *at)
+        known = check_attributes(parse(LogRecord, raw, *at)["attributes"], *at)
         if "gen_ai.evaluation.name" not in known:
             raise refuse("is required", *at, "gen_ai.evaluation.name")
         known_span(state, raw["traceId"], raw["spanId"], *at)
@@ -467,14 +457,9 @@ class Score(TypedDict, total=False):
     dataType: Literal["NUMERIC", "CATEGORICAL", "BOOLEAN", "TEXT"]
 
 
-ANNOTATIONS: TypeAdapter[Any] = TypeAdapter(Annotations)
-ASSESSMENTS: TypeAdapter[Any] = TypeAdapter(Assessments)
-SCORE: TypeAdapter[Any] = TypeAdapter(Score)
-
-
 def annotate(call: Call, state: OtlpState) -> Reply:
     """Phoenix: with the same identifier it is the same annotation."""
-    given = parse(ANNOTATIONS, call.body)["data"]
+    given = parse(Annotations, call.body)["data"]
     for at, one in enumerate(given):
         known_span(state, None, one["span_id"], "data", at)
     for one in given:
@@ -484,7 +469,7 @@ def annotate(call: Call, state: OtlpState) -> Reply:
 
 def assess(call: Call, state: OtlpState) -> Reply:
     """MLflow: a feedback or an expectation."""
-    given = parse(ASSESSMENTS, call.body)["assessment"]
+    given = parse(Assessments, call.body)["assessment"]
     if ("feedback" in given) == ("expectation" in given):
         raise refuse("needs either feedback or expectation", "assessment")
     if given["trace_id"] != call.args["trace"]:
@@ -496,7 +481,7 @@ def assess(call: Call, state: OtlpState) -> Reply:
 
 def score(call: Call, state: OtlpState) -> Reply:
     """Langfuse."""
-    given = parse(SCORE, call.body)
+    given = parse(Score, call.body)
     known_span(state, given["traceId"], given.get("observationId", ""))
     state.keep("feedback", given.get("id", ""), given)
     return Reply({"id": given.get("id", new_id())})
@@ -505,11 +490,6 @@ def score(call: Call, state: OtlpState) -> Reply:
 def error_body(status: int, flaws: tuple[Flaw, ...]) -> Json:
     """4: google.rpc.Status."""
     return {"code": 3, "message": "; ".join(map(str, flaws))}
-
-
-def new_state(options: Options) -> OtlpState:
-    """Start with nothing."""
-    return OtlpState(options)
 
 
 OTLP = VendorRules(
@@ -523,7 +503,7 @@ OTLP = VendorRules(
         Route("POST", "/api/3.0/mlflow/traces/<trace>/assessments", assess),
         Route("POST", "/api/public/scores", score),
     ),
-    state=new_state,
+    state=OtlpState,
     auth="optional",
     refusal_status=400,
     error_body=error_body,
