@@ -12,7 +12,7 @@ from functools import cache, cached_property
 from operator import attrgetter
 from typing import Any
 
-from eventtree.event import Cost, Event, EventTree, JsonValue, Status, Usage
+from eventtree.event import ERROR, OK, Cost, Event, EventTree, JsonValue, Usage
 from eventtree.pace import paced
 from eventtree.serializer.messages import Forms, finite, has_short_messages, spelled_out
 from eventtree.serializer.times import iso
@@ -218,12 +218,12 @@ def error_line(event: Event) -> str | None:
 
 def failure(event: Event) -> str | None:
     """`Type: message` of a failed event; None for every other status, since control flow is no error."""
-    return (error_line(event) or "error") if event.status is Status.ERROR else None
+    return (error_line(event) or "error") if event.status is ERROR else None
 
 
 def ended(event: Event) -> dict[str, JsonValue]:
     """Status and reason of an event that was interrupted, cancelled or never closed; empty for ok and error."""
-    if event.status in (Status.OK, Status.ERROR):
+    if event.status in (OK, ERROR):
         return {}
     return {"status": str(event.status), "status_reason": error_line(event)}
 

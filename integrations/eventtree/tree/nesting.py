@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from eventtree.event import Kind, Status
+from eventtree.event import CANCELLED, MODEL
 from eventtree.tree.run import Run
 
 
@@ -41,11 +41,11 @@ def wrappers(with_usage: Sequence[Run], runs: Mapping[str, Run], parents: Mappin
     """
     found = _handing_on(with_usage)
     for run in with_usage:
-        if run.open.get("kind") != Kind.MODEL:
+        if run.open.get("kind") != MODEL:
             continue
         above = parents[run.id]
         while above is not None and above in runs:
-            if runs[above].open.get("kind") == Kind.MODEL:
+            if runs[above].open.get("kind") == MODEL:
                 found.add(above)
             above = parents[above]
     return found
@@ -85,7 +85,7 @@ def silent(
         while above is not None and above in runs:
             if runs[above].learned("kind") == kind:
                 has_usage = bool(runs[above].close.get("usage")) and above not in wrappers
-                found.add(above if kind == Kind.MODEL and not has_usage else run.id)
+                found.add(above if kind == MODEL and not has_usage else run.id)
             above = parents[above]
     return found
 
@@ -98,4 +98,4 @@ def settle_unclosed(runs: Mapping[str, Run], parents: Mapping[str, str | None]) 
         while above is not None and above in runs and not runs[above].close:
             above = parents[above]
         nearest = runs.get(above) if above is not None else None
-        run.is_cancelled = nearest is not None and nearest.close.get("status") == Status.CANCELLED
+        run.is_cancelled = nearest is not None and nearest.close.get("status") == CANCELLED

@@ -49,7 +49,7 @@ from urllib.parse import quote, unquote
 
 from pydantic import Field, model_validator
 
-from eventtree.event import Event, EventTree, JsonValue, Kind, Status, Usage
+from eventtree.event import ERROR, MODEL, OK, Event, EventTree, JsonValue, Kind, Usage
 from eventtree.serializer import view as views
 from eventtree.serializer.formats import to_json
 from eventtree.serializer.messages import (
@@ -265,7 +265,7 @@ def row(event: Event, view: TreeView) -> dict[str, Any]:
         fields["input"] = given
     if not is_null(came := output_of(event, view.forms)):
         fields["output"] = came
-    if event.status is Status.ERROR:
+    if event.status is ERROR:
         fields["error"] = error_of(event)
     fields["metrics"] = metrics_of(event, tokens, scores)
     fields["metadata"] = metadata_of(event, tokens, view)
@@ -286,7 +286,7 @@ def row(event: Event, view: TreeView) -> dict[str, Any]:
 
 def input_of(event: Event, forms: Forms) -> JsonValue:
     """The event's inputs as Braintrust shows them."""
-    if event.kind is Kind.MODEL:
+    if event.kind is MODEL:
         return forms.of(messages_in(event, forms.are_messages), known_role)
     form = openai_form(event.inputs, forms)
     return single(form, SINGLE[event.kind][0]) if event.kind in SINGLE else form
@@ -294,7 +294,7 @@ def input_of(event: Event, forms: Forms) -> JsonValue:
 
 def output_of(event: Event, forms: Forms) -> JsonValue:
     """The event's outputs as Braintrust shows them."""
-    if event.kind is Kind.MODEL:
+    if event.kind is MODEL:
         return [choice(at, message) for at, message in enumerate(messages_out(event))] or None
     if event.kind in SINGLE:
         return single(event.outputs, SINGLE[event.kind][1])
@@ -398,7 +398,7 @@ def metadata_of(event: Event, tokens: Mapping[str, int], view: TreeView) -> dict
         known["cost"] = views.cost_of(event.cost)
     if view.has_feedback and (given := feedback_of(event, view)):
         known["feedback"] = given
-    if event.status is not Status.OK:
+    if event.status is not OK:
         known |= without_nulls(views.ended(event))
     if is_root and view.has_links:
         known |= without_nulls(view.links(event, ("run_id", "experiment", "datapoint_id")))

@@ -53,7 +53,7 @@ from uuid import NAMESPACE_OID, uuid5
 
 from pydantic import Field
 
-from eventtree.event import Event, EventTree, JsonValue, Kind, Status, Usage
+from eventtree.event import ERROR, MODEL, OK, Event, EventTree, JsonValue, Kind, Usage
 from eventtree.serializer import view as views
 from eventtree.serializer.formats import to_json
 from eventtree.serializer.messages import (
@@ -204,7 +204,7 @@ class HoneyHive(Vendor):
         }  # fmt: skip
         if (outputs := outputs_of(event, view.forms)) is not None:
             fields["outputs"] = outputs
-        if event.status is Status.ERROR:
+        if event.status is ERROR:
             fields["error"] = views.failure(event)
         fields["metadata"] = event_metadata(event, view)
         if more:
@@ -285,7 +285,7 @@ def to_ms(duration: float | None) -> float | None:
 def inputs_of(event: Event, forms: Forms) -> dict[str, JsonValue]:
     """The event's inputs as an object, with the conversation in `chat_history`."""
     inputs = event.inputs
-    if event.kind is Kind.MODEL and isinstance(inputs, dict) and inputs.get("messages") is not None:
+    if event.kind is MODEL and isinstance(inputs, dict) and inputs.get("messages") is not None:
         rest = {key: value for key, value in inputs.items() if key not in ("messages", "chat_history")}
         return {**rest, "chat_history": forms.of(messages_in(event, forms.are_messages), open_message)}
     if inputs is None:
@@ -298,7 +298,7 @@ def outputs_of(event: Event, forms: Forms) -> dict[str, JsonValue] | None:
     outputs = event.outputs
     if outputs is None:
         return None
-    if event.kind is not Kind.MODEL or not isinstance(outputs, dict):
+    if event.kind is not MODEL or not isinstance(outputs, dict):
         return as_object(outputs, "text", "value", forms)
     # The first generation is the answer; if there are more, `generations` has all of them.
     rest = {key: value for key, value in outputs.items() if key not in ("messages", "texts")}
@@ -326,7 +326,7 @@ def as_object(value: JsonValue, text_key: str, other_key: str, forms: Forms) -> 
 def config_of(event: Event) -> dict[str, JsonValue]:
     """Model, provider, parameters and tools; empty for an event without them."""
     form = None
-    if event.kind is Kind.MODEL:
+    if event.kind is MODEL:
         is_text = isinstance(event.inputs, dict) and "prompt" in event.inputs and "messages" not in event.inputs
         form = "completion" if is_text else "chat"
     elif not event.params and not event.model:
@@ -377,7 +377,7 @@ def event_metadata(event: Event, view: TreeView) -> dict[str, JsonValue]:
         ours["notes"] = views.notes_of(event)
     if event.time_to_first_token is not None and (first := to_ms(first_token(event))) is not None:
         ours["time_to_first_token_ms"] = first
-    if event.status is not Status.OK:
+    if event.status is not OK:
         ours |= without_nulls(views.ended(event))
     if event.asked_model is not None:
         ours["asked_model"] = event.asked_model

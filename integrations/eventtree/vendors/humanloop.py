@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 from typing import Any, ClassVar
 
-from eventtree.event import Event, JsonValue, Kind, Status
+from eventtree.event import MODEL, OK, Event, JsonValue
 from eventtree.serializer import view as views
 from eventtree.serializer.messages import (
     Forms,
@@ -119,7 +119,7 @@ def asked(event: Event, forms: Forms) -> tuple[list[Fields] | None, Fields]:
     """A run's inputs as (messages, the rest as an object). Messages are None if the inputs have none."""
     inputs = event.inputs
     listed = inputs.get("messages") if isinstance(inputs, dict) else inputs
-    if listed is None or not (forms.are_messages(listed) or (event.kind is Kind.MODEL and isinstance(listed, list))):
+    if listed is None or not (forms.are_messages(listed) or (event.kind is MODEL and isinstance(listed, list))):
         return None, as_object(inputs)
     rest = {key: value for key, value in inputs.items() if key != "messages"} if isinstance(inputs, dict) else {}
     return forms.of(messages_in(event, forms.are_messages), message), rest
@@ -132,7 +132,7 @@ def answered(event: Event) -> tuple[Fields | None, str | None]:
     require: a message's text, else the output as text or JSON.
     """
     outputs, found = event.outputs, None
-    if isinstance(outputs, str) and event.kind is not Kind.MODEL:
+    if isinstance(outputs, str) and event.kind is not MODEL:
         return None, outputs
     text: str | None
     messages: Any = outputs.get("messages") if isinstance(outputs, dict) else outputs
@@ -140,7 +140,7 @@ def answered(event: Event) -> tuple[Fields | None, str | None]:
         found = outputs
     elif is_messages(messages):
         found = next((one for one in reversed(messages) if role_among(ROLES, one["role"]) == "assistant"), None)
-    if event.kind is Kind.MODEL and (answers := messages_out(event)):
+    if event.kind is MODEL and (answers := messages_out(event)):
         found, text = (answers[0] if found else None), text_of(answers[0].get("content"))
     elif found is outputs:
         text = None if outputs is None else text_of(outputs.get("content"))
@@ -287,7 +287,7 @@ def metadata(
 ) -> Fields:
     """The run's own metadata, then `more` and all values that have no field (token counts in `placed` have one)."""
     known: Fields = {"kind": str(event.kind), "name": event.name, "status": str(event.status)}
-    if event.status is not Status.OK and (reason := views.ended(event).get("status_reason")) is not None:
+    if event.status is not OK and (reason := views.ended(event).get("status_reason")) is not None:
         known["status_reason"] = reason
     known["tree_id"] = event.tree_id
     if (session := view.session_id(event)) is not None:
@@ -359,7 +359,7 @@ def tokens_and_cost(event: Event) -> Fields:
 
 def rest_of_answer(event: Event) -> Fields:
     """Parts of a model's answer that have no field: further generations, and the reasoning of the first."""
-    outputs = event.outputs if event.kind is Kind.MODEL and isinstance(event.outputs, dict) else {}
+    outputs = event.outputs if event.kind is MODEL and isinstance(event.outputs, dict) else {}
     several: list[Any] = next((outputs[key] for key in ("messages", "texts") if isinstance(outputs.get(key), list)), [])
     first = several[0] if several and isinstance(several[0], dict) else {}
     return {"generations": several if len(several) > 1 else None, "reasoning": first.get("reasoning")}
@@ -367,7 +367,7 @@ def rest_of_answer(event: Event) -> Fields:
 
 def finish_reason(event: Event) -> str | None:
     """The finish reason of a model's first generation."""
-    answers = messages_out(event) if event.kind is Kind.MODEL else []
+    answers = messages_out(event) if event.kind is MODEL else []
     reason = answers[0].get("finish_reason") if answers else None
     return reason if isinstance(reason, str) else None
 

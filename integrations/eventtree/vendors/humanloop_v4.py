@@ -34,7 +34,7 @@ from collections.abc import Collection, Mapping
 from typing import ClassVar
 from urllib.parse import quote
 
-from eventtree.event import Event, EventTree, JsonValue, Kind, Status
+from eventtree.event import ERROR, MODEL, Event, EventTree, JsonValue
 from eventtree.serializer import view as views
 from eventtree.serializer.formats import to_json
 from eventtree.serializer.messages import as_text
@@ -111,7 +111,7 @@ class HumanloopV4(Humanloop):
         """The Log of an event."""
         messages, inputs = humanloop.asked(event, view.forms)
         answer, text = humanloop.answered(event)
-        is_model, parent = event.kind is Kind.MODEL, view.parent_id(event)
+        is_model, parent = event.kind is MODEL, view.parent_id(event)
         known: Fields = {
             "project": self.project, "session_reference_id": event.tree_id, "reference_id": event.id,
             **({} if parent is None else {"parent_reference_id": parent}),
@@ -123,7 +123,7 @@ class HumanloopV4(Humanloop):
             known["output_message"] = answer
         if text is not None:
             known["output"] = text
-        if event.status is Status.ERROR:
+        if event.status is ERROR:
             known["error"] = views.failure(event)
         known["created_at"] = moment(event.start)
         if (duration := seconds(event.duration)) is not None:
@@ -188,7 +188,7 @@ def tool_config(event: Event) -> Fields:
 
 def metadata(event: Event, view: TreeView) -> Fields:
     """All values that have no field in this generation."""
-    is_model = event.kind is Kind.MODEL
+    is_model = event.kind is MODEL
     params = humanloop.unplaced(event, SETTINGS) if is_model else event.params
     more = {"user": view.user(event), "params": params or None, **view.links(event, ("run_id",))}
     if is_model:

@@ -38,7 +38,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 from urllib.parse import quote
 
-from eventtree.event import Event, EventTree, JsonValue, Kind, Status
+from eventtree.event import AGENT, ERROR, MODEL, Event, EventTree, JsonValue, Kind
 from eventtree.pace import paced
 from eventtree.serializer import view as views
 from eventtree.serializer.formats import to_json
@@ -198,11 +198,11 @@ class HumanloopV5(Humanloop):
             if (end := later(event.start, latency)) is not None:
                 fields["end_time"] = moment(end)
             fields["provider_latency"] = latency
-        if event.status is Status.ERROR:
+        if event.status is ERROR:
             fields["error"] = views.failure(event)
         if event.notes and (lines := humanloop.stdout(event)) is not None:
             fields["stdout"] = lines
-        if self.provider_payloads and kind is Kind.MODEL:
+        if self.provider_payloads and kind is MODEL:
             fields |= without_nulls(humanloop.payloads(event, view.forms))
         fields["source"] = "eventtree"
         for name, value in (("user", view.user(event)), ("environment", event.environment)):
@@ -236,7 +236,7 @@ def trace(view: TreeView, dialect: Dialect) -> list[Log]:
     for event in paced(view.tree.events if root.made else view.tree.events[1:]):
         parent = logs.get(view.parent_id(event) or "", root)
         parent = nearest_flow(parent) if dialect == "trace_status" else parent
-        is_agent = event.kind is Kind.AGENT and event.model and dialect == "log_status"
+        is_agent = event.kind is AGENT and event.model and dialect == "log_status"
         form = "agent" if is_agent else FORMS[event.kind]
         logs[event.id] = Log(event.id, event, form, parent, parent.wave + 1, parent.wave + 1)
     found = list(logs.values())
@@ -278,7 +278,7 @@ def flow_body(event: Event, view: TreeView, dialect: Dialect) -> Fields:
 
 def ending(event: Event, text: str | None) -> Fields:
     """How a flow ended: the text of its outputs (empty if unknown), and its error."""
-    if event.status is not Status.ERROR:
+    if event.status is not ERROR:
         return {"output": text or ""}
     return without_nulls({"output": text, "error": views.failure(event)})
 

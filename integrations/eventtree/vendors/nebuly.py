@@ -38,7 +38,7 @@ from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, ClassVar, Literal
 
-from eventtree.event import Event, EventTree, JsonValue, Kind, Status
+from eventtree.event import ERROR, MODEL, OK, RETRIEVER, TOOL, Event, EventTree, JsonValue, Kind
 from eventtree.pace import paced, paced_sorted
 from eventtree.serializer import view as views
 from eventtree.serializer.formats import to_json
@@ -146,8 +146,8 @@ class Nebuly(Vendor):
         named = (event.user for event in paced(tree.events) if event.user and event.user.strip())
         candidates: list[Iterable[str]] = [
             [user_text(tree.root.inputs)],
-            (last_by(messages_in(event), "user") for event in of_kind(tree, Kind.MODEL)),
-            (user_text(event.inputs) for event in of_kind(tree, Kind.RETRIEVER)),
+            (last_by(messages_in(event), "user") for event in of_kind(tree, MODEL)),
+            (user_text(event.inputs) for event in of_kind(tree, RETRIEVER)),
         ]
         question = next((text for texts in candidates for text in texts if text.strip()), "")
         user = next(named, (self.end_user or "").strip())
@@ -211,8 +211,8 @@ def answer_of(tree: EventTree) -> str:
     """The text that the user saw; never empty."""
     root = tree.root
     found = shown_text(root.outputs)
-    if not found.strip() and root.status is not Status.ERROR:
-        spoken = (text_of_model(event) for event in reversed(of_kind(tree, Kind.MODEL)))
+    if not found.strip() and root.status is not ERROR:
+        spoken = (text_of_model(event) for event in reversed(of_kind(tree, MODEL)))
         found = next((text for text in spoken if text.strip()), "")
     return found if found.strip() else failure(root) or "[no output]"
 
@@ -265,7 +265,7 @@ def last_by(messages: Iterable[Mapping[str, JsonValue]], role: str) -> str:
 
 def failure(event: Event) -> str | None:
     """Status and error of a run that did not end with `ok`; None for one that did."""
-    if event.status is Status.OK:
+    if event.status is OK:
         return None
     return f"[{event.status!s}] {views.error_line(event) or ''}".strip()
 
@@ -349,7 +349,7 @@ def retrieval_step(event: Event, version: Version, forms: Forms) -> Fields:
     """A retriever, a reranker or a tool."""
     inputs = event.inputs
     alone = inputs.get("query", inputs.get("input")) if isinstance(inputs, dict) else inputs
-    known = isinstance(alone, str) and (event.kind is not Kind.TOOL or not isinstance(inputs, dict) or len(inputs) == 1)
+    known = isinstance(alone, str) and (event.kind is not TOOL or not isinstance(inputs, dict) or len(inputs) == 1)
     outputs = texts_out(event.outputs) or [text for text in (failure(event),) if text]
     source = event.name.strip() or str(event.kind)
     return {"source": source, "input": as_text(alone if known else inputs), "outputs": outputs}
@@ -403,8 +403,8 @@ def tags(view: TreeView) -> dict[str, str]:
     root = view.root
     known = {
         "tree_id": root.tree_id, "name": root.name, "environment": root.environment, "framework": root.framework,
-        "status": root.status.value if root.status is not Status.OK else None,
-        "error": "true" if root.status is Status.ERROR else None, "error_type": root.error.type if root.error else None,
+        "status": root.status.value if root.status is not OK else None,
+        "error": "true" if root.status is ERROR else None, "error_type": root.error.type if root.error else None,
         **{name: as_text(view.dataset_field(name)) for name in LINKS},
         **{f"score.{name}": as_text(score) for name, score in view.scores(root).items() if name != "score"},
     }  # fmt: skip

@@ -35,7 +35,7 @@ from pydantic import field_validator, model_validator
 
 from eventtree import trace
 from eventtree.errors import ConfigError
-from eventtree.event import Event, EventTree, JsonValue, Kind, Status
+from eventtree.event import ERROR, RETRIEVER, Event, EventTree, JsonValue
 from eventtree.serializer import view as views
 from eventtree.serializer.formats import to_json
 from eventtree.serializer.messages import as_text
@@ -234,11 +234,11 @@ class OTLP(Vendor):
         return around_of((*self.resource.items(), *own, ("deployment.environment.name", root.environment)))
 
     def _span(self, event: Event, view: TreeView, place: Place) -> bytes:
-        facts, failed = Facts(event, view), views.failure(event) if event.status is Status.ERROR else None
+        facts, failed = Facts(event, view), views.failure(event) if event.status is ERROR else None
         (trace_id, above, links), is_plain, is_asked = place, self.flavor == "openinference", event.kind in MODELS
         name, start, parent = event.name, wire.nanoseconds(event.start), view.parent_id(event)
         if facts.operation is not None and not is_plain:
-            subject = facts.asked_model if is_asked else "" if event.kind is Kind.RETRIEVER else name
+            subject = facts.asked_model if is_asked else "" if event.kind is RETRIEVER else name
             name = f"{facts.operation} {subject or ''}"
         if parent is not None:
             above, links = wire.span_id(parent), NO_LINKS
@@ -407,7 +407,7 @@ def ended(event: Event, view: TreeView, start: int) -> int:
 
 def happened(event: Event, view: TreeView, end: int) -> Iterator[bytes]:
     """The span's events: its error, notes and feedback."""
-    if event.error is not None and event.status is Status.ERROR:
+    if event.error is not None and event.status is ERROR:
         known = {"type": event.error.type, "message": event.error.message, "stacktrace": event.error.traceback}
         yield event_of("exception", end, {f"exception.{key}": one for key, one in known.items()})
     for note in event.notes:

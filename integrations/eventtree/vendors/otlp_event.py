@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from eventtree.event import Event, JsonValue, Kind
+from eventtree.event import AGENT, CHAIN, MODEL, Event, JsonValue, Kind
 from eventtree.serializer import view as views
 from eventtree.serializer.formats import to_json
 from eventtree.serializer.messages import (
@@ -38,7 +38,6 @@ TEXTS = frozenset({"name", "finish_reason"})
 
 NOTHING: Mapping[str, Any] = {}
 NO_MESSAGES: list[Message] = []
-MODEL, AGENT, CHAIN = Kind.MODEL, Kind.AGENT, Kind.CHAIN
 OPERATIONS: Mapping[Kind, str] = {
     Kind.EMBEDDING: "embeddings", Kind.RETRIEVER: "retrieval", Kind.TOOL: "execute_tool", Kind.AGENT: "invoke_agent",
 }  # fmt: skip

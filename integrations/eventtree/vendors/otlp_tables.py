@@ -13,7 +13,7 @@ from functools import cache
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from eventtree.event import JsonValue, Kind, Status
+from eventtree.event import OK, JsonValue, Kind
 from eventtree.remembered import Remembered
 from eventtree.serializer import view as views
 from eventtree.serializer.formats import to_json
@@ -55,7 +55,6 @@ remembered by them, so their rows may use no other field, except `WHO` of the ro
 WHO_OF, WHAT_OF = attrgetter(*WHO), attrgetter(*WHAT[1:5])
 OPTIONAL = ("usage", "cost", "time_to_first_token")
 """Fields that most events don't have. Without one its rows are skipped, like `status` and `error` of a good end."""
-OK = Status.OK
 NUMBERS = frozenset({int, float, bool})
 """Types whose false values are sent too."""
 LONGEST = 8_192
