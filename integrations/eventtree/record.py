@@ -73,11 +73,11 @@ OWN_NOTES = frozenset({FIRST_TOKEN, PARTIAL})
 """Names of notes that no event shows: when the first token came; what had come of a run that its root left open."""
 
 HEADS = {
-    ord(kind[0]): (kind, kind.encode(), Struct(f"6s{len(kind)}s8s36s10s36sc").unpack_from)
+    ord(kind[0]): (kind, b'{"r":"%b","id":"' % kind.encode(), Struct(f"{14 + len(kind)}s36s10s36sc").unpack_from)
     for kind in (OPEN, NOTE, CLOSE)
 }
-"""How the records of runs begin, by the first letter of their kind: around the kind, the run and the tree."""
-BEGIN, THEN_ID, THEN_TREE = b'{"r":"', b'","id":"', b'","tree":"'
+"""How the records of runs begin, by the first letter of their kind: the kind, and all before, the run and the tree."""
+THEN_TREE = b'","tree":"'
 NAMES_BEGIN, NAMES_END = b'"vendors":', b"}]"
 """Around the vendors of a record. They stand before whatever the app gave, which may have a field of that name."""
 
@@ -294,10 +294,10 @@ def head(line: bytes) -> tuple[str, str, str]:
     Raises:
         ValueError: as `decode`.
     """
-    if len(line) > LONGEST_HEAD and line[6] in HEADS:
-        kind, written, unpack = HEADS[line[6]]
-        begin, named, then_id, run, then_tree, tree, end = unpack(line)
-        if (begin, named, then_id, then_tree, end) == (BEGIN, written, THEN_ID, THEN_TREE, b'"'):
+    if len(line) > LONGEST_HEAD and (known := HEADS.get(line[6])) is not None:
+        kind, begin, unpack = known
+        begun, run, then_tree, tree, end = unpack(line)
+        if begun == begin and then_tree == THEN_TREE and end == b'"':
             try:
                 return kind, _IDS[run], _IDS[tree]
             except ValueError:
