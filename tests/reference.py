@@ -113,7 +113,7 @@ def fields_of(model: type[BaseModel | event.Light]) -> str:
 
 def settings() -> str:
     """The settings of a handler."""
-    named = {field: name for field, (name, _) in config.FROM_ENVIRONMENT.items()}
+    named = {field: config.variable(field) for field in config.FROM_ENVIRONMENT}
     return table(
         ("setting", "environment", "default", "what it does"),
         (

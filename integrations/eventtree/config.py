@@ -1,6 +1,6 @@
 """Settings of a handler: one frozen object, from its arguments, else `configure(...)`, else the environment.
 
-Each field of `Settings` says what it does. Those in `_FROM_ENVIRONMENT` can also be set without code.
+Each field of `Settings` says what it does. The settings in `FROM_ENVIRONMENT` can also be set without code.
 """
 
 from __future__ import annotations
@@ -195,25 +195,23 @@ def _pairs(text: str) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in parts}
 
 
-FROM_ENVIRONMENT: Mapping[str, tuple[str, Callable[[str], Any]]] = {
-    "journal": ("EVENTTREE_JOURNAL", str),
-    "vendors": ("EVENTTREE_VENDORS", lambda text: tuple(part.strip() for part in text.split(",") if part.strip())),
-    "enabled": ("EVENTTREE_ENABLED", switch),
-    "deliver": ("EVENTTREE_DELIVER", switch),
-    "relay": ("EVENTTREE_RELAY", str),
-    "durable": ("EVENTTREE_DURABLE", str),
-    "content": ("EVENTTREE_CONTENT", switch),
-    "callers": ("EVENTTREE_CALLERS", switch),
-    "environment": ("EVENTTREE_ENVIRONMENT", str),
-    "prices": ("EVENTTREE_PRICES", str),
-    "bounds": ("EVENTTREE_BOUNDS", _pairs),
-    "sample_rate": ("EVENTTREE_SAMPLE_RATE", str),
-    "strict": ("EVENTTREE_STRICT", switch),
-    "keep": ("EVENTTREE_KEEP", str),
-    "release": ("EVENTTREE_RELEASE", str),
-    "service": ("EVENTTREE_SERVICE", str),
+PREFIX = "EVENTTREE_"
+SWITCHES = frozenset({"enabled", "deliver", "content", "callers", "strict"})
+TEXTS = ("journal", "relay", "durable", "environment", "prices", "sample_rate", "keep", "release", "service")
+FROM_ENVIRONMENT: Mapping[str, Callable[[str], Any]] = {
+    **dict.fromkeys(TEXTS, str),
+    **dict.fromkeys(SWITCHES, switch),
+    "vendors": lambda text: tuple(part.strip() for part in text.split(",") if part.strip()),
+    "bounds": _pairs,
 }
-"""Setting → its variable, and how the variable's text becomes a value."""
+"""Setting that has a variable → how the variable's text becomes a value."""
+
+
+def variable(field: str) -> str:
+    """The environment's variable of a setting."""
+    return PREFIX + field.upper()
+
+
 PLATFORMS: Mapping[str, tuple[str, ...]] = {
     "release": (
         "HEROKU_SLUG_COMMIT", "VERCEL_GIT_COMMIT_SHA", "RENDER_GIT_COMMIT", "RAILWAY_GIT_COMMIT_SHA", "K_REVISION",
@@ -225,15 +223,13 @@ PLATFORMS: Mapping[str, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 """Setting → variables of platforms and other tools that are read where it is not set."""
-SWITCHES = frozenset(field for field, (_, read) in FROM_ENVIRONMENT.items() if read is switch)
-PREFIX = "EVENTTREE_"
 READ_ELSEWHERE = frozenset({
     *("EVENTTREE_OTLP_API_KEY", "EVENTTREE_OTLP_FLAVOR", "EVENTTREE_OTLP_SCORES"),
     *("EVENTTREE_RELAY_CREDS", "EVENTTREE_RELAY_TOKEN", "EVENTTREE_RELAY_USER", "EVENTTREE_RELAY_CA"),
     *("EVENTTREE_RELAY_CERT", "EVENTTREE_RELAY_KEY", "EVENTTREE_RELAY_MONITOR"),
 })  # fmt: skip
 """Variables that vendors, relays and collectors read themselves when they connect: no setting holds a secret."""
-VARIABLES = frozenset(name for name, _ in FROM_ENVIRONMENT.values()) | READ_ELSEWHERE
+VARIABLES = READ_ELSEWHERE.union(map(variable, FROM_ENVIRONMENT))
 LIKE = 0.65
 """Similarity (of `difflib`) from which on an unknown variable counts as a misspelt one."""
 
@@ -314,13 +310,13 @@ def _build(given: Mapping[str, Any]) -> Settings:
 def _environment() -> dict[str, Any]:
     """The settings of the environment. Also a variable that an argument overrides is read: a wrong one is an error."""
     found: dict[str, Any] = {}
-    for field, (name, read) in FROM_ENVIRONMENT.items():
-        text = os.environ.get(name, "")
+    for field, read in FROM_ENVIRONMENT.items():
+        text = os.environ.get(variable(field), "")
         if text.strip() or (text and read is switch):  # a blank switch is an error: was `off` meant?
             try:
                 found[field] = read(text.strip() or text)  # a file of variables may end its lines in CR LF
             except ValueError as error:
-                raise ConfigError(name, str(error), SWITCH_HINT) from None
+                raise ConfigError(variable(field), str(error), SWITCH_HINT) from None
     return found
 
 
@@ -337,8 +333,7 @@ def _look_for_misspelt() -> None:
         meant = next((part for part in word.split("_") if part in FROM_ENVIRONMENT), None)
         close = [meant] if meant else get_close_matches(word, FROM_ENVIRONMENT, 1, LIKE)
         if close:
-            variable = FROM_ENVIRONMENT[close[0]][0]
-            raise ConfigError(name, "there is no such variable", f"Did you mean {variable}?")
+            raise ConfigError(name, "there is no such variable", f"Did you mean {variable(close[0])}?")
         if name not in _warned:
             _warned.add(name)
             diagnostics.logger.warning("%s is no variable of eventtree's: it does nothing", name)
@@ -353,7 +348,7 @@ def _wrong(error: ValidationError, from_environment: Collection[str]) -> ConfigE
     elif not (hint := first_sentence(model, name)):
         hint = f"{did_you_mean(name, model.model_fields)}{what} are {', '.join(model.model_fields)}"
     if setting in from_environment:
-        where = f"{where} ({FROM_ENVIRONMENT[setting][0]})"
+        where = f"{where} ({variable(setting)})"
     return ConfigError(where, problem, hint)
 
 

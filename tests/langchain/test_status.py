@@ -192,11 +192,11 @@ def test_a_run_resumed_in_another_process_is_linked_by_thread_and_checkpoint(
 
 def test_what_is_kept_of_paused_threads_is_bounded(handler: CallbackHandler) -> None:
     """E1"""
-    for number in range(langgraph.PAUSED_TREES + 10):
-        langgraph.paused.remember(f"thread {number}", "tree")
-    assert len(langgraph.paused.trees) == langgraph.PAUSED_TREES
-    assert langgraph.paused.find("thread 0") is None
-    langgraph.paused.trees.clear()
+    for number in range(langgraph.PAUSED.most + 10):
+        langgraph.PAUSED.keep(f"thread {number}", "tree")
+    assert 0 < len(langgraph.PAUSED) <= langgraph.PAUSED.most
+    assert "thread 0" not in langgraph.PAUSED
+    langgraph.PAUSED.clear()
 
 
 def test_a_node_interrupt_pauses_its_graph(config: RunnableConfig, tree: One) -> None:

@@ -50,7 +50,7 @@ def test_wrong_vendors_say_what_to_do(name: str) -> None:
 
 SWITCHES = sorted(config.SWITCHES)
 SWITCH_WORDS = {word: value for words, value in ((config.ON, True), (config.OFF, False)) for word in words}
-VARIABLE = {field: name for field, (name, _) in config.FROM_ENVIRONMENT.items()}
+VARIABLE = {field: config.variable(field) for field in config.FROM_ENVIRONMENT}
 
 
 @pytest.mark.parametrize("setting", SWITCHES)

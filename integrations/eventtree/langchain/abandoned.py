@@ -53,12 +53,8 @@ class AbandonedRuns:
         if loop is None or not callback_context.in_callback() or not isinstance(run_id, UUID):
             return
         holder = IdHolder(run_id, self._note)
-        holder.pipeline, holder.key, holder.loop, holder.task = (
-            pipeline,
-            key,
-            weakref.ref(loop),
-            callback_context.flow(),
-        )
+        holder.pipeline, holder.key = pipeline, key
+        holder.loop, holder.task = weakref.ref(loop), callback_context.flow()
         recorder.remember(key, holder=holder)
 
     def settle(self) -> None:

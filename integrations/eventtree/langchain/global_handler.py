@@ -7,7 +7,7 @@ from typing import Any, Unpack, overload
 
 from eventtree.config import HandlerSettings
 from eventtree.langchain.handler import CallbackHandler
-from eventtree.recording.handler import NEW, given_or_new
+from eventtree.recording.handler import NEW, given_or_new, installed
 
 
 class EveryContext:
@@ -15,14 +15,9 @@ class EveryContext:
 
     name = "eventtree_handler"
 
-    def __init__(self) -> None:
-        """Start without a handler."""
-        self.handler: CallbackHandler | None = None
-        self.registered = False
-
     def get(self, default: Any = None) -> Any:
         """The global handler."""
-        return default if self.handler is None else self.handler
+        return installed.get(CallbackHandler, default)
 
 
 _everywhere = EveryContext()
@@ -43,30 +38,20 @@ def set_global_handler(handler: CallbackHandler | object | None = NEW, **setting
     Raises:
         ConfigError: a setting is wrong, or settings come with a handler that has its own.
     """
-    _everywhere.handler = given_or_new(CallbackHandler, handler, settings)
-    if _everywhere.handler is None:
-        _unregister()
-    else:
-        _register()
-    return _everywhere.handler
+    fresh = given_or_new(CallbackHandler, handler, settings)
+    hooks = getattr(sys.modules.get("langchain_core.tracers.context"), "_configure_hooks", [])
+    registered = [hook for hook in hooks if hook[0] is _everywhere]
+    if fresh is None:
+        for hook in registered:
+            hooks.remove(hook)
+    elif not registered:
+        from langchain_core.tracers.context import register_configure_hook  # slow to import
+
+        register_configure_hook(_everywhere, inheritable=True)  # type: ignore[arg-type]
+    return fresh
 
 
 def global_handler() -> CallbackHandler | None:
     """The handler of `set_global_handler`, if there is one."""
-    return _everywhere.handler
-
-
-def _register() -> None:
-    from langchain_core.tracers.context import register_configure_hook  # slow to import
-
-    if not _everywhere.registered:
-        register_configure_hook(_everywhere, inheritable=True)  # type: ignore[arg-type]
-        _everywhere.registered = True
-
-
-def _unregister() -> None:
-    """Remove our entry from LangChain's list; without such a list, an entry without a handler does nothing."""
-    hooks = getattr(sys.modules.get("langchain_core.tracers.context"), "_configure_hooks", None)
-    if isinstance(hooks, list):
-        hooks[:] = [hook for hook in hooks if hook[0] is not _everywhere]
-        _everywhere.registered = False
+    found: CallbackHandler | None = _everywhere.get()
+    return found

@@ -111,8 +111,8 @@ class CallbackHandler(RunNotes, Handler, BaseCallbackHandler):
         """A chat model is asked."""
         asked = messages[0] if type(messages) is list and len(messages) == 1 else joined(messages)
         self._open_model(
-            serialized, asked, self._messages, run_id, parent_run_id, tags, metadata or NOTHING, name,
-            invocation_params or NOTHING, batch_size,
+            serialized, asked, self._messages, run_id, parent_run_id, tags, metadata, name, invocation_params,
+            batch_size,
         )  # fmt: skip
 
     @callback
@@ -123,8 +123,8 @@ class CallbackHandler(RunNotes, Handler, BaseCallbackHandler):
     ) -> None:  # fmt: skip
         """A text model is asked."""
         self._open_model(
-            serialized, prompts, self._prompt, run_id, parent_run_id, tags, metadata or NOTHING, name,
-            invocation_params or NOTHING, batch_size,
+            serialized, prompts, self._prompt, run_id, parent_run_id, tags, metadata, name, invocation_params,
+            batch_size,
         )  # fmt: skip
 
     @callback
@@ -194,12 +194,7 @@ class CallbackHandler(RunNotes, Handler, BaseCallbackHandler):
         """A tool is called."""
         about = dict(metadata or {}) if tool_call_id is None else {**(metadata or {}), "tool_call_id": tool_call_id}
         given, name = {"input": input_str} if inputs is None else inputs, name_of(name, serialized, "tool")
-        key = key_of(run_id)
-        parent = parent_of(parent_run_id)
-        recorder.open(
-            self.pipeline, key, parent, Kind.TOOL, name, given, None, about, tags, NOTHING, NOTHING, FRAMEWORK
-        )
-        abandoned.watch(run_id, key, self.pipeline)
+        self._open_call(run_id, Kind.TOOL, name, given, parent_run_id, tags, about)
 
     @callback
     def on_tool_end(self, output: Any, run_id: UUID, parent_run_id: UUID | None = None, tags: Tags = None) -> None:
@@ -225,12 +220,7 @@ class CallbackHandler(RunNotes, Handler, BaseCallbackHandler):
     ) -> None:  # fmt: skip
         """A retriever is asked."""
         name = name_of(name, serialized, "retriever")
-        key, parent = key_of(run_id), parent_of(parent_run_id)
-        asked = {"query": query}
-        recorder.open(
-            self.pipeline, key, parent, Kind.RETRIEVER, name, asked, None, metadata, tags, NOTHING, NOTHING, FRAMEWORK
-        )
-        abandoned.watch(run_id, key, self.pipeline)
+        self._open_call(run_id, Kind.RETRIEVER, name, {"query": query}, parent_run_id, tags, metadata)
 
     @callback
     def on_retriever_end(

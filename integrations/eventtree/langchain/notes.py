@@ -51,14 +51,13 @@ class RunNotes(RunReports):
         key = str(event.run_id)
         if self._is_repeated(key):
             return
-        questions = langgraph.list_interrupts(event.interrupts)
-        value = {**langgraph.checkpoint_of(event), "interrupts": questions}
+        value = {**langgraph.checkpoint_of(event), "interrupts": langgraph.interrupts_of(event.interrupts)}
         recorder.learn(key, status=Status.INTERRUPTED)
         recorder.remember(key, interrupt_noted=True)
         recorder.note(key, "interrupt", value, pipeline=self.pipeline)
         run = recorder.find(key)
         if run is not None:
-            langgraph.paused.remember(event.checkpoint_id, run.tree.id)
+            langgraph.PAUSED.keep(event.checkpoint_id, run.tree.id)
 
     @callback
     def on_resume(self, event: Any) -> None:
@@ -73,8 +72,7 @@ class RunNotes(RunReports):
 def retry_note(state: Any) -> dict[str, Any]:
     """The number of the failed attempt, its error, and the wait before the next."""
     outcome = getattr(state, "outcome", None)
-    failed = outcome is not None and getattr(outcome, "failed", False)
-    error = outcome.exception() if failed and outcome is not None else None
+    error = outcome.exception() if getattr(outcome, "failed", False) else None
     action = getattr(state, "next_action", None)
     return {
         "attempt": getattr(state, "attempt_number", None),

@@ -43,10 +43,19 @@ class RunReports:
             recorder.open(self.pipeline, key, parent, kind, kind.value, tags=tags, framework=FRAMEWORK, start_ns=start)
         return key
 
+    def _open_call(
+        self, run_id: UUID, kind: Kind, name: str, given: Any, parent_run_id: UUID | None, tags: Tags, about: Any
+    ) -> None:
+        """A tool or retriever is called."""
+        key, parent = key_of(run_id), parent_of(parent_run_id)
+        recorder.open(self.pipeline, key, parent, kind, name, given, metadata=about, tags=tags, framework=FRAMEWORK)
+        abandoned.watch(run_id, key, self.pipeline)
+
     def _open_model(
         self, serialized: Any, asked: Any, shape: Any, run_id: UUID, parent_run_id: UUID | None, tags: Tags,
-        about: About, name: str | None, invocation: About, batch_size: int | None,
+        about: About | None, name: str | None, invocation: About | None, batch_size: int | None,
     ) -> None:  # fmt: skip
+        about, invocation = about or NOTHING, invocation or NOTHING
         provider, params = about.get("ls_provider"), models.params_of(invocation, about)
         cls, base_url = class_of(serialized), models.base_url(serialized)
         model = models.requested_model(invocation, about)
@@ -63,20 +72,8 @@ class RunReports:
         state = {"class": cls, "call": call}
         key = key_of(run_id)
         name = name if type(name) is str and name else name_of(name, serialized, "model")
-        recorder.open(
-            self.pipeline,
-            key,
-            parent_of(parent_run_id),
-            MODEL,
-            name,
-            asked,
-            shape,
-            about,
-            tags,
-            known,
-            state,
-            FRAMEWORK,
-        )
+        parent = parent_of(parent_run_id)
+        recorder.open(self.pipeline, key, parent, MODEL, name, asked, shape, about, tags, known, state, FRAMEWORK)
         abandoned.watch(run_id, key, self.pipeline)
 
     def _chunk(self, run_id: UUID, has_content: bool, parent_run_id: UUID | None, tags: Tags) -> None:
@@ -117,7 +114,9 @@ class RunReports:
 
     def _interrupt(self, key: str, error: BaseException, parent_run_id: UUID | None, tags: Tags) -> None:
         """Note the questions; a node's interrupt pauses its graph, which then ends normally."""
-        questions = Prepared(self.pipeline.part("value", {"interrupts": langgraph.interrupts_of(error)}))
+        questions = Prepared(
+            self.pipeline.part("value", {"interrupts": langgraph.interrupts_of(error.args[0] if error.args else ())})
+        )
         recorder.note(key, "interrupt", questions, pipeline=self.pipeline)
         if parent_run_id is not None and is_node(tags):
             graph = str(parent_run_id)

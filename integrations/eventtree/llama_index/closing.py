@@ -11,13 +11,13 @@ from eventtree.event import JsonValue, Status
 from eventtree.llama_index.classify import REPORTING
 from eventtree.llama_index.responses import MODEL_RESPONSES, TOOL_OUTPUTS, failure_in, outputs_of
 from eventtree.llama_index.span import Span
-from eventtree.llama_index.status import CANCELLED, ERROR, OK
 from eventtree.llama_index.streams import Ending, Stream, Streams, frame_of, reading, running
 from eventtree.recording.recorder import recorder
 
 if TYPE_CHECKING:
     from eventtree.recording.pipeline import Pipeline
 
+OK, ERROR, CANCELLED = Status.OK, Status.ERROR, Status.CANCELLED
 UNKNOWN = "output_unknown"
 UNKNOWN_WHY = "its stream was the user's and no event reported it"
 
@@ -32,13 +32,7 @@ class Closing:
         self.streams = streams
 
     def close(
-        self,
-        span: Span,
-        *,
-        status: Status = OK,
-        result: Any = None,
-        text: str | None = None,
-        at: int | None = None,
+        self, span: Span, *, status: Status = OK, result: Any = None, text: str | None = None, at: int | None = None
     ) -> None:
         """Close the span's run with a `result`, or the full `text` of its stream, `at` a time (now by default)."""
         if self.open.pop(span.id, None) is None:
@@ -72,7 +66,7 @@ class Closing:
                 outputs = None if result is None else outputs_of(self.pipeline, span.facts.kind, result)
             else:
                 outputs = self._outputs(span, result, text)
-        recorder.close(self.pipeline, span.run, status, outputs, as_it_is, error, None, at, learned)
+        recorder.close(self.pipeline, span.run, status, outputs, lambda plain: plain, error, None, at, learned)
 
     def finish_stream(self, span: Span, ending: Ending) -> None:
         """Close a model whose stream ended; the streams that it ran inside end like it, unless they go on."""
@@ -198,8 +192,3 @@ class Closing:
         if span.outputs is not None or result is None:
             return span.outputs
         return outputs_of(self.pipeline, span.facts.kind, result)
-
-
-def as_it_is(value: JsonValue) -> JsonValue:
-    """A value that is plain already."""
-    return value

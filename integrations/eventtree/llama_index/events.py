@@ -12,16 +12,16 @@ from typing import Any
 
 from eventtree.content.objects import class_path
 from eventtree.content.walk import MAX_KINDS
-from eventtree.event import Kind, Status
+from eventtree.event import Status
 from eventtree.llama_index.inputs import UNNAMED
 from eventtree.llama_index.responses import Answer
 from eventtree.llama_index.span import Span
 from eventtree.llama_index.spans import Spans
-from eventtree.llama_index.status import status_of
 from eventtree.llama_index.streams import Ending
 from eventtree.recording.boundary import guarded
 from eventtree.recording.exceptions import describe
 from eventtree.recording.recorder import recorder
+from eventtree.recording.status import status_of
 from eventtree.remembered import Remembered
 from eventtree.usage.collect import files_sent
 
@@ -48,11 +48,10 @@ class Events:
         if spans.streams.pending:
             spans.closing.look()
         act = ACTION_OF[type(event)]
-        if act is None:
-            return
         if act is _structured:
+            # The event's span is that of the reader, because the stream runs lazily.
             spans.closing.finish_structured(event.output)
-        elif (span := spans.open.get(event.span_id)) is not None:
+        elif act is not None and (span := spans.open.get(event.span_id)) is not None:
             act(spans, span, event)
 
 
@@ -78,7 +77,7 @@ def _begun(spans: Spans, span: Span, event: Any) -> None:
 
 def _model_named(spans: Spans, span: Span, event: Any) -> None:
     """Take the model's name from the event, where the object itself does not have it."""
-    if span.names_model or span.facts.kind is Kind.CHAIN:
+    if span.names_model or not span.facts.has_settings:
         return
     fields = vars(event)
     name = fields.get("model_name") or (fields.get("model_dict") or {}).get("model_name")
@@ -109,7 +108,7 @@ def _raised(spans: Spans, span: Span, event: Any) -> None:
     if span.waiting:
         span.error = describe(event.exception)
         text = span.answer.text if span.answer is not None else None
-        spans.closing.finish_stream(span, Ending(time.monotonic_ns(), status_of(event.exception), text, span.error))
+        spans.closing.finish_stream(span, Ending(time.monotonic_ns(), status_of(event.exception)[0], text, span.error))
 
 
 def _cancelled(spans: Spans, span: Span, event: Any) -> None:
@@ -128,12 +127,7 @@ def _note(spans: Spans, span: Span, event: Any) -> None:
 
 
 def _structured(spans: Spans, span: Span, event: Any) -> None:
-    """Handled in `take`: its `span_id` is that of the reader, because the stream runs lazily."""
-
-
-def _reranked(spans: Spans, span: Span, event: Any) -> None:
-    if span.facts.kind is Kind.RERANKER:
-        _model_named(spans, span, event)
+    """Do nothing: `take` does it."""
 
 
 ACTIONS: Mapping[str, Action] = {
@@ -146,7 +140,7 @@ ACTIONS: Mapping[str, Action] = {
     "LLMStructuredPredictEndEvent": _structured,
     "EmbeddingStartEvent": _model_named,
     "SparseEmbeddingStartEvent": _model_named,
-    "ReRankStartEvent": _reranked,
+    "ReRankStartEvent": _model_named,
     "AgentToolCallEvent": _tool_called,
     "ExceptionEvent": _raised,
     "SpanCancelledEvent": _cancelled,

@@ -21,13 +21,14 @@ from eventtree.llama_index.classify import BUILT_IN, FACTS, Facts
 from eventtree.llama_index.closing import Closing
 from eventtree.llama_index.parents import Parents, is_plumbing
 from eventtree.llama_index.span import Span, run_and_name
-from eventtree.llama_index.status import future_behind, status_of, waits
+from eventtree.llama_index.status import future_behind, waits
 from eventtree.llama_index.streams import Streams, frame_of, generator_of
 from eventtree.loop import running_loop
 from eventtree.recording.boundary import guarded
 from eventtree.recording.exceptions import describe
 from eventtree.recording.recorder import recorder
 from eventtree.recording.runs import NOTHING
+from eventtree.recording.status import status_of
 from eventtree.remembered import oldest_of
 from eventtree.usage.collect import field, fields
 from eventtree.usage.failed import body_in
@@ -140,7 +141,7 @@ class Spans:
             span.error = describe(err)
             if span.facts.is_model and (body := body_in(err)) is not None:
                 span.begin_answer().fail(self.pipeline, body)
-        self.closing.close(span, status=status_of(err))
+        self.closing.close(span, status=Status.OK if err is None else status_of(err)[0])
 
     @guarded
     def look(self) -> None:
@@ -166,7 +167,7 @@ class Spans:
         self.parents.keep_active(span)
         error = CancelledError() if future.cancelled() else future.exception()
         if result is None and error is not None:
-            span.status, span.error = status_of(error), describe(error)
+            span.status, span.error = status_of(error)[0], describe(error)
 
 
 def _metadata(

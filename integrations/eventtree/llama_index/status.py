@@ -1,38 +1,15 @@
-"""The status of a span, from the exception that ended it."""
+"""The end of a span that only the dispatcher's frame shows: a future has ended, or a step waits for an event."""
 
 from __future__ import annotations
 
 from types import FrameType
 from typing import Any
 
-from eventtree.event import Status
-from eventtree.llama_index.classify import by_class
-
-OK, ERROR, CANCELLED = Status.OK, Status.ERROR, Status.CANCELLED
-"""Names of our own, because a member of an enum's class takes ten times as long to read."""
-
-STATUSES = by_class(
-    {
-        ("builtins", "GeneratorExit"): Status.CANCELLED,
-        ("asyncio.exceptions", "CancelledError"): Status.CANCELLED,
-        ("concurrent.futures._base", "CancelledError"): Status.CANCELLED,
-        ("workflows.errors", "WorkflowCancelledByUser"): Status.CANCELLED,
-        ("workflows.runtime.types.results", "WaitingForEvent"): Status.INTERRUPTED,
-        ("langgraph.errors", "GraphBubbleUp"): Status.INTERRUPTED,
-    }
-)
-"""Exceptions of control flow, by class path. All others are errors."""
-
 NEAR = 8
 """Most frames between ours and the dispatcher's."""
 
 WRAPPERS = frozenset({"wrapper", "async_wrapper"})
 """The dispatcher's functions around a span that did not return a future."""
-
-
-def status_of(error: BaseException | None) -> Status:
-    """The status of a run that ended with `error`."""
-    return Status.OK if error is None else STATUSES[type(error)] or Status.ERROR
 
 
 def future_behind(frame: FrameType | None) -> Any:

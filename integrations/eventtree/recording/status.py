@@ -21,8 +21,11 @@ CONTROL_FLOW: Mapping[str, Status] = {
     "GraphDrained": Status.OK,
     "NodeTimeoutError": Status.CANCELLED,
     "GraphBubbleUp": Status.INTERRUPTED,
+    "WorkflowCancelledByUser": Status.CANCELLED,
+    "WaitingForEvent": Status.INTERRUPTED,
 }
-"""Name of a class of LangGraph → status. The first one in the exception's MRO decides."""
+"""Name of a class of LangGraph or of LlamaIndex's workflows → status. The first in the exception's MRO decides."""
+FRAMEWORKS = ("langgraph", "workflows")
 
 CANCELLED = (asyncio.CancelledError, GeneratorExit, concurrent.futures.CancelledError)
 
@@ -31,7 +34,7 @@ def status_of(error: BaseException) -> tuple[Status, str | None]:
     """The status of a run that raised `error`, and the error's name if it is control flow."""
     for cls in type(error).__mro__:
         name = name_of(cls)
-        if name in CONTROL_FLOW and is_langgraph(cls.__module__):
+        if name in CONTROL_FLOW and str(cls.__module__).partition(".")[0] in FRAMEWORKS:
             return CONTROL_FLOW[name], name
     if isinstance(error, CANCELLED) or is_own_timeout(error):
         return Status.CANCELLED, None
