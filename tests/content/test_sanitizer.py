@@ -164,7 +164,7 @@ VALUES: list[tuple[Any, Any]] = [
     (collections.UserList([1]), [1]),
     (collections.UserDict(a=1), {"a": 1}),
     (types.MappingProxyType({"a": 1}), {"a": 1}),
-    (collections.ChainMap({"a": 1}, {"a": 2, "b": 3}), {"a": 1, "b": 3}),
+    (collections.ChainMap({"a": 1}, {"a": 2, "b": 3}), [{"a": 1}, {"a": 2, "b": 3}]),
     (collections.UserString("text"), "text"),
     (collections.OrderedDict(a=1).values(), [1]),
     (array.array("i", [1, 2]), [1, 2]),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from eventtree.content.endpoint import endpoint
 from eventtree.content.fail_closed import FAILED, MASK, Redactor
 from eventtree.content.python_values import items_of
 from eventtree.content.sanitizer import Sanitizer, sanitize
@@ -22,7 +21,6 @@ __all__ = [
     "Limits",
     "Redactor",
     "Sanitizer",
-    "endpoint",
     "items_of",
     "known_secrets",
     "masking",

@@ -33,7 +33,7 @@ INNER = (
     ("messageStop", "stopReason"),
     ("messageStop", "stop_reason"),
 )
-"""Keys that stand inside another of the answer: OpenAI's Responses (platform.openai.com/docs/api-reference/responses),
+"""Keys inside another of the answer: OpenAI's Responses (platform.openai.com/docs/api-reference/responses),
 Gemini where it refused the prompt (ai.google.dev/api/generate-content#promptfeedback), Bedrock's Converse stream.
 """
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from eventtree.content import messages
 from eventtree.content.finish import finish_reason
-from eventtree.content.messages import first, is_empty, slot_fields
+from eventtree.content.messages import first, is_empty, media_part, slot_fields
 from eventtree.content.objects import Path, model
 from eventtree.content.python_values import items_of
 from eventtree.content.walk import Converter, Fields, Reader, Walk, fields_of, name_of, slot
@@ -80,12 +80,7 @@ def media(fields: Mapping[str, Any], kind: str) -> dict[str, Any] | None:
     else:
         payload, mime = fields.get(kind), fields.get(f"{kind}_mimetype")
         address = fields.get(f"{kind}_url") or fields.get(f"{kind}_path")
-    if payload is None and address is None:
-        return None
-    if isinstance(payload, bytes) and payload.isascii():
-        payload = payload.decode("ascii")
-    part = {"type": kind, "mime_type": mime, "base64": payload, "url": None if address is None else str(address)}
-    return {key: item for key, item in part.items() if item is not None}
+    return None if payload is None and address is None else media_part(kind, mime, payload, address)
 
 
 def scored(value: object) -> Fields:
@@ -225,10 +220,7 @@ TABLE: dict[Path, Converter] = {
     **{(REPLY, f"{kind}Response"): from_response for kind in ("", "Pydantic", "Streaming", "AsyncStreaming")},
     **{(f"{LI}.chat_engine.types", f"{kind}AgentChatResponse"): from_response for kind in ("", "Streaming")},
     (f"{LI}.agent.workflow.workflow_events", "AgentOutput"): renamed(
-        agent="current_agent_name",
-        response="response",
-        structured_response="structured_response",
-        tool_calls="tool_calls",
+        agent="current_agent_name", **{name: name for name in ("response", "structured_response", "tool_calls")}
     ),
     (f"{LI}.tools.types", "ToolOutput"): from_tool_output,
     (f"{LI}.tools.types", "BaseTool"): from_tool,

@@ -48,17 +48,14 @@ REASONING = ("reasoning", "thinking", "content")
 NO_CALL = "this is no tool call"
 
 KNOWN: Mapping[str, type] = {
-    **dict.fromkeys(("content", "data", "blocks", "type", "role", "__openai_role__", "example"), object),
-    **dict.fromkeys(
-        ("tool_calls", "invalid_tool_calls", "function_call", "tool_call_chunks", "chunk_position"), object
-    ),
-    **dict.fromkeys(("tool_call_id", "name", "status", "id", "artifact"), object),
-    **dict.fromkeys(("response_metadata", "usage_metadata", "usage"), object),
-    **dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens"), object),
-    "additional_kwargs": dict,
-    "reasoning_content": str,
-    "audio": dict,
-}
+    **dict.fromkeys((
+        *("content", "data", "blocks", "type", "role", "__openai_role__", "example", "chunk_position"),
+        *("tool_calls", "invalid_tool_calls", "function_call", "tool_call_chunks"),
+        *("tool_call_id", "name", "status", "id", "artifact"),
+        *("response_metadata", "usage_metadata", "usage", "prompt_tokens", "completion_tokens", "total_tokens"),
+    ), object),
+    "additional_kwargs": dict, "reasoning_content": str, "audio": dict,
+}  # fmt: skip
 """Field of a message, or a provider's addition → its type. Fields of this type are written under a name of ours, or in
 the model's event (finish reasons, usage); all others are `extra`.
 """
@@ -323,7 +320,9 @@ def block_of(block: object) -> object:
     if kind == "text":
         return {"type": "text", "text": fields.get("text")}
     if kind in MEDIA_BLOCKS:
-        return media_of(fields, kind)
+        part, field, mime = MEDIA_BLOCKS[kind]
+        more = {key: fields.get(key) for key in ("title", "detail", "fps")}
+        return media_part(part, fields.get(mime), fields.get(field), fields.get("url") or fields.get("path"), **more)
     if not isinstance(kind, str):
         return block
     rest = {key: item for key, item in fields.items() if key != "block_type"}
@@ -360,21 +359,12 @@ def slot_fields(value: object) -> Fields:
     return {name: item for name in names if name[:2] != "__" and (item := slot(value, name)) is not None}
 
 
-def media_of(fields: Fields, kind: str) -> dict[str, Any]:
-    """An image, audio, video or document block. A stream in it is not read."""
-    part, field, mime = MEDIA_BLOCKS[kind]
-    out: dict[str, Any] = {"type": part, "mime_type": fields.get(mime)}
-    payload = fields.get(field)
+def media_part(kind: str, mime: object, payload: object, address: object, **more: object) -> dict[str, Any]:
+    """An image, audio, video or file of LlamaIndex in the form of other providers. A stream is not read."""
+    out: dict[str, Any] = {"type": kind, "mime_type": mime, "url": None if address is None else str(address), **more}
     if isinstance(payload, bytes):
-        out["base64"] = payload.decode("ascii") if payload.isascii() else payload
-    elif payload is not None:
-        out["stream"] = payload
-    address = fields.get("url") or fields.get("path")
-    if address is not None:
-        out["url"] = str(address)
-    for key in ("title", "detail", "fps"):
-        if fields.get(key) is not None:
-            out[key] = fields[key]
+        payload = payload.decode("ascii") if payload.isascii() else payload
+    out["base64" if isinstance(payload, bytes | str) else "stream"] = payload
     return {key: item for key, item in out.items() if item is not None}
 
 

@@ -45,7 +45,7 @@ def has(kind: type, name: str) -> bool:
     return any(name in DICT_OF(each) for each in MRO_OF(kind))
 
 
-# --- what has fields, or stands for something else ----------------------------------------------------------------
+# --- objects with fields, or read as another value -----------------------------------------------------------------
 
 
 def with_names(names: tuple[str, ...]) -> Converter:
@@ -82,17 +82,6 @@ def model(value: object) -> Any:
     return found
 
 
-def chain_map(value: object) -> Any:
-    """The dicts of a chain map as one; the first with a key wins."""
-    maps = slot(value, "maps")
-    if type(maps) is not list or not {dict}.issuperset(map(type, maps)):
-        return maps
-    merged: dict[Any, Any] = {}
-    for one in reversed(maps):
-        merged |= one
-    return merged
-
-
 def from_number(walk: Walk, value: Any, depth: int) -> JsonValue:
     """A numpy scalar."""
     item = value.item()
@@ -107,12 +96,7 @@ def from_array(walk: Walk, value: Any, depth: int) -> JsonValue:
     return {**from_shape(walk, value, depth), "dtype": walk.text(str(value.dtype))}
 
 
-# --- what is only named -------------------------------------------------------------------------------------------
-
-
-def from_name(walk: Walk, value: object, _depth: int) -> JsonValue:
-    """An object that is only named."""
-    return name_of(walk, value)
+# --- objects that are only named -----------------------------------------------------------------------------------
 
 
 def from_shape(walk: Walk, value: Any, _depth: int) -> dict[str, JsonValue]:
@@ -161,13 +145,13 @@ PATHS: dict[Path, Converter] = {
         [("collections", f"User{kind}") for kind in ("Dict", "List", "String")],
         Reader(lambda value: slot(value, "data")),
     ),
-    ("collections", "ChainMap"): Reader(chain_map),
+    ("collections", "ChainMap"): Reader(lambda value: slot(value, "maps")),
     ("re", "Pattern"): lambda walk, value, depth: walk.value(value.pattern, depth),
     **dict.fromkeys(
         [("types", "SimpleNamespace"), ("argparse", "Namespace")],
         Reader(lambda value: Fields(fields_of(value))),
     ),
-    **dict.fromkeys([("os", "_Environ"), ("unittest.mock", "NonCallableMock")], from_name),
+    **dict.fromkeys([("os", "_Environ"), ("unittest.mock", "NonCallableMock")], name_of),
 }  # fmt: skip
 """Path of another package's class → converter of it and its subclasses."""
 

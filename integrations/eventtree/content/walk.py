@@ -220,7 +220,7 @@ class Walk:
         self.path.discard(id(value))
 
     def pairs(self, pairs: Iterable[tuple[Any, Any]], depth: int) -> dict[str, JsonValue]:
-        """A dict from keys of any type and values of any type; both stand at `depth`."""
+        """A dict from keys of any type and values of any type, both at `depth`."""
         out: dict[str, JsonValue] = {}
         known, text = self.lasting.known, self.text
         for key, item in pairs:
@@ -246,7 +246,7 @@ class Walk:
             self.leave(value)
 
     def items(self, items: Iterable[Any], depth: int) -> list[JsonValue]:
-        """A list of anything; the items stand at `depth`."""
+        """A list of anything; the items are at `depth`."""
         found = [self.string(item) if type(item) is str else self.value(item, depth) for item in items]
         shareable[0] += len(found) >= MANY and type(found[0]) is dict
         return found
@@ -309,9 +309,9 @@ class Fields(dict[str, Any]):
 
 
 class Reader:
-    """Converter of objects by what they say of themselves: their `Fields`, or else the value they stand for.
+    """Converter of objects by their `Fields`, or by another value that they are recorded as.
 
-    The fast path (fast_path.py) copies what was read; it is read without running any code of the user.
+    Both are read without running any code of the user. The fast path (fast_path.py) copies what was read.
     """
 
     __slots__ = ("read",)
@@ -321,12 +321,12 @@ class Reader:
         self.read = read
 
     def __call__(self, walk: Walk, value: object, depth: int) -> JsonValue:
-        """What `value` says of itself, as plain JSON."""
+        """The fields or the other value of `value`, as plain JSON."""
         found = self.read(value)
         if type(found) is Fields:
             return walk.fields(value, found, depth)
         if id(value) in walk.path:
-            return CYCLE  # it stands for itself
+            return CYCLE  # the other value is the object itself
         walk.path.add(id(value))
         try:
             return walk.value(found, depth)
@@ -334,6 +334,6 @@ class Reader:
             walk.leave(value)
 
 
-def name_of(walk: Walk, value: object) -> dict[str, JsonValue]:
+def name_of(walk: Walk, value: object, _depth: int = 0) -> dict[str, JsonValue]:
     """The object by its class alone."""
     return {"object": walk.text(qualified(type(value)))}

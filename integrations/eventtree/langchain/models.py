@@ -5,30 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from eventtree.content import endpoint
+from eventtree.recording.model_settings import MODEL_KEYS, PARAMS, address_in
 from eventtree.recording.pipeline import Params
-from eventtree.remembered import Remembered
 
-PARAMS = frozenset({
-    *("temperature", "max_tokens", "max_completion_tokens", "max_output_tokens", "num_predict", "top_p", "top_k", "n"),
-    *("stop", "stop_sequences", "seed", "logprobs", "top_logprobs", "logit_bias", "presence_penalty", "min_p"),
-    *("frequency_penalty", "repetition_penalty", "tools", "functions", "function_call", "tool_choice", "tool_config"),
-    *("parallel_tool_calls", "response_format", "ls_structured_output_format", "reasoning", "reasoning_effort"),
-    *("thinking", "thinking_budget", "verbosity", "effort", "service_tier", "stream", "streaming", "modalities"),
-    *("audio", "best_of", "num_ctx", "truncation", "prediction", "include", "safety_settings", "candidate_count"),
-})  # fmt: skip
-"""Parameters that are recorded. Others are not, since headers, clients and keys are among them."""
 FROM_METADATA = {"temperature": "ls_temperature", "max_tokens": "ls_max_tokens", "stop": "ls_stop"}
-
-URL_KEYS = (
-    "base_url", "openai_api_base", "api_base", "azure_endpoint", "anthropic_api_url", "groq_api_base", "endpoint",
-    "endpoint_url", "xai_api_base", "fireworks_api_base", "openrouter_api_base",
-)  # fmt: skip
-"""Serialized arguments in which classes keep the address of their service."""
-IS_URL = frozenset(URL_KEYS)
-ENDPOINTS: Remembered[str, str | None] = Remembered(64, endpoint, longest=1_000)
-MODEL_KEYS = ("model", "model_name", "model_id", "deployment_name", "azure_deployment")
-
+GIVEN = frozenset(FROM_METADATA.values())
 
 ASKED = ("inference_geo", "speed", "service_tier")
 """Parameters of a request that may change its price."""
@@ -73,12 +54,7 @@ def requested_model(invocation: Mapping[str, Any], metadata: Mapping[str, Any]) 
 def base_url(serialized: Any) -> str | None:
     """The address of the service, if the model was given one and can be serialized."""
     kwargs = serialized.get("kwargs") if isinstance(serialized, dict) else None
-    if not isinstance(kwargs, dict):
-        return None
-    if IS_URL.isdisjoint(kwargs):
-        return None
-    found = next((kwargs[key] for key in URL_KEYS if type(kwargs.get(key)) is str and kwargs[key]), None)
-    return None if found is None else ENDPOINTS[found]
+    return address_in(kwargs) if isinstance(kwargs, dict) else None
 
 
 def params_of(invocation: Mapping[str, Any], metadata: Mapping[str, Any]) -> Params | None:
@@ -91,6 +67,3 @@ def params_of(invocation: Mapping[str, Any], metadata: Mapping[str, Any]) -> Par
             if key not in found and metadata.get(source) is not None:
                 found[key] = metadata[source]
     return Params(found) if found else None
-
-
-GIVEN = frozenset(FROM_METADATA.values())

@@ -6,10 +6,11 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from eventtree.content import endpoint, items_of
+from eventtree.content import items_of
 from eventtree.content.walk import slot
 from eventtree.event import JsonValue, Kind
 from eventtree.llama_index.classify import Facts, by_class
+from eventtree.recording.model_settings import MODEL_KEYS, PARAMS, address_in
 from eventtree.recording.pipeline import Params
 
 if TYPE_CHECKING:
@@ -34,23 +35,12 @@ HIDDEN = frozenset({"ctx", "init_state", "tags", "memory", "show_progress", "job
 CONTEXTS = by_class({("workflows.context.context", "Context"): True})
 """Classes of values that the framework injects into a call."""
 
-PARAMS = frozenset({
-    "temperature", "max_tokens", "max_new_tokens", "max_completion_tokens", "max_output_tokens", "top_p", "top_k",
-    "stop", "seed", "presence_penalty", "frequency_penalty", "reasoning_effort", "logprobs", "top_logprobs",
-    "tool_choice", "tools", "functions", "parallel_tool_calls", "response_format", "modalities", "dimensions", "top_n",
-    "similarity_top_k",
-})  # fmt: skip
-"""Names of a model's recorded settings: attributes, or keywords of the call."""
-
 VAR_POSITIONAL, VAR_KEYWORD = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
 PACKED = frozenset({tuple, dict})
 """Classes of `*args` and `**kwargs`."""
 
 FIGURES, LISTED = (int, float), (str, list, dict, tuple)
 """Classes of settings; an empty one of `LISTED` is not recorded."""
-
-MODEL_NAMES = ("model", "model_name", "model_id", "deployment_name", "azure_deployment")
-URLS = ("api_base", "base_url", "azure_endpoint")
 
 
 def named(bound: inspect.BoundArguments) -> tuple[list[Any], Mapping[str, Any]]:
@@ -75,26 +65,15 @@ def settings(instance: Any, bound: inspect.BoundArguments) -> dict[str, Any]:
     """Model, endpoint and parameters of a model's, embedding's or reranker's span, never its keys."""
     # Only fields are read: no property of the user's class runs.
     own, called = getattr(instance, "__dict__", None) or {}, named(bound)[1]
-    params = {name: called.get(name, own.get(name)) for name in sorted(PARAMS & (own.keys() | called.keys()))}
-    params = {
-        name: value
-        for name, value in params.items()
-        if isinstance(value, FIGURES) or (isinstance(value, LISTED) and value)
-    }
+    given = {name: called.get(name, own.get(name)) for name in sorted(PARAMS & (own.keys() | called.keys()))}
+    params = {name: one for name, one in given.items() if isinstance(one, FIGURES) or (isinstance(one, LISTED) and one)}
     known: dict[str, Any] = {"params": Params(params)} if params else {}
-    if (model := _first_text(own, MODEL_NAMES)) is not None:
+    models = (own.get(name) for name in MODEL_KEYS)
+    if (model := next((one for one in models if isinstance(one, str) and one not in UNNAMED), None)) is not None:
         known["model"] = model
-    if (url := _first_text(own, URLS)) and (address := endpoint(url)) is not None:
+    if (address := address_in(own)) is not None:
         known["base_url"] = address
     return known
-
-
-def _first_text(own: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
-    for name in names:
-        value = own.get(name)
-        if isinstance(value, str) and value not in UNNAMED:
-            return value
-    return None
 
 
 def text_of_query(query: Any) -> Any:
