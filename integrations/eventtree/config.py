@@ -153,7 +153,7 @@ class Settings(BaseModel):
 
     @property
     def folder(self) -> str:
-        """Where the journal lives: a path, or `:memory:`."""
+        """The journal's place: a path, or `:memory:`."""
         if self.journal:
             return self.journal
         import platformdirs

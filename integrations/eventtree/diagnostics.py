@@ -10,7 +10,7 @@ import signal
 import traceback
 from collections import Counter
 from contextvars import ContextVar
-from types import CodeType, FrameType, WrapperDescriptorType
+from types import CodeType, WrapperDescriptorType
 
 UNSEEN = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
@@ -175,17 +175,18 @@ def must_pass(error: BaseException) -> bool:
     KeyboardInterrupt, SystemExit and the like are, where a signal handler raised them or they arrived between two
     instructions (Ctrl-C, a killed thread). One raised by the code of a recorded value costs only that value.
     """
-    frames = list(traceback.walk_tb(error.__traceback__))
-    if isinstance(error, Exception) or not frames:
+    trace = error.__traceback__
+    if isinstance(error, Exception) or trace is None:
         return not isinstance(error, Exception)
-    innermost = frames[-1][0]
     handlers = {code_of(signal.getsignal(number)) for number in signal.valid_signals()}
-    if is_ours(innermost) or any(frame.f_code in handlers for frame, _ in frames):
-        return True
-    code, trace = innermost.f_code, error.__traceback__
-    while trace is not None and trace.tb_next is not None:
+    is_handlers = trace.tb_frame.f_code in handlers
+    while trace.tb_next is not None:
         trace = trace.tb_next
-    raised = trace is not None and not RAISES.isdisjoint(code.co_code[trace.tb_lasti : trace.tb_lasti + 1])
+        is_handlers = is_handlers or trace.tb_frame.f_code in handlers
+    frame = trace.tb_frame
+    if is_handlers or str(frame.f_globals.get("__name__", "")).partition(".")[0] == "eventtree":
+        return True
+    raised = not RAISES.isdisjoint(frame.f_code.co_code[trace.tb_lasti : trace.tb_lasti + 1])
     # Where no `raise` ran it came from outside (a greenlet killed while it waits); `sys.exit()` has none either.
     return not raised and not isinstance(error, SystemExit)
 
@@ -201,11 +202,6 @@ def code_of(function: object) -> CodeType | None:
 
 
 def place_of(function: object) -> str:
-    """A function of the app, for a line of the log: its name and where it stands, or its class where it has no code."""
+    """A function of the app, for a line of the log: its name, file and line, or its class if it has no code."""
     code = code_of(function)
     return class_name(function) if code is None else f"{code.co_qualname} ({code.co_filename}:{code.co_firstlineno})"
-
-
-def is_ours(frame: FrameType) -> bool:
-    """Whether a frame runs code of this package."""
-    return str(frame.f_globals.get("__name__", "")).partition(".")[0] == "eventtree"

@@ -2,7 +2,7 @@
 
     EventTreeError
     ├── ConfigError      you: a setting is wrong or missing; the message names it and the hint
-    ├── JournalError     you: the journal's folder cannot be used as it stands
+    ├── JournalError     you: the journal's folder cannot be used as it is
     └── RequestError     the network or the vendor: a request got no usable answer (never leaves delivery)
 
 Nothing here is ever raised out of a callback: errors show at construction or in a command, never in the middle of
@@ -58,7 +58,7 @@ class ConfigError(EventTreeError):
 
 
 class JournalError(EventTreeError):
-    """The journal's folder cannot be used as it stands."""
+    """The journal's folder cannot be used as it is."""
 
 
 class RequestError(EventTreeError):

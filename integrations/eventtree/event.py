@@ -214,7 +214,7 @@ class Usage(Light):
     input_image_tokens: Tokens | None = None
     output_image_tokens: Tokens | None = None
     units: dict[str, Tokens] = Field(default_factory=dict)
-    """What the provider counts besides tokens: `web_searches`, `rerank_searches`, `billed_input_tokens`, ..."""
+    """Counts of the provider besides tokens: `web_searches`, `rerank_searches`, `billed_input_tokens`, ..."""
     others: dict[str, Usage] = Field(default_factory=dict)
     """Tokens of other models that took part in the answer (an advisor's): not in the counts above, but in the cost."""
     uncounted: tuple[str, ...] = ()
@@ -228,7 +228,7 @@ class Usage(Light):
     problems: tuple[str, ...] = ()
     """Contradictions in what the provider reported. They are named, never guessed away."""
     raw: JsonValue = None
-    """What the provider sent."""
+    """The usage as the provider sent it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=CHECKED)
@@ -251,11 +251,11 @@ class Note(Light):
     """Something that happened during a run: a retry, a custom event, an interrupt, a resume, a log line."""
 
     name: str
-    """What happened."""
+    """Its name: `retry`, `interrupt`, …"""
     at: Moment
-    """When, in UTC."""
+    """Its time, in UTC."""
     value: JsonValue = None
-    """What is known of it."""
+    """Its contents."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=CHECKED)
@@ -269,9 +269,9 @@ class Event(Light):
     tree_id: str
     """The id of the tree's root."""
     session_id: str | None = None
-    """What groups trees: `eventtree.session`, the setting `session`, or LangGraph's `thread_id`."""
+    """The group of trees: `eventtree.session`, the setting `session`, or LangGraph's `thread_id`."""
     kind: Kind
-    """What the run is."""
+    """The kind of the run."""
     name: str
     """As the framework calls the run."""
     status: Status
@@ -281,9 +281,9 @@ class Event(Light):
     internal: bool = False
     """Plumbing of the framework. Vendors don't get it; what lies below it hangs under the event above it."""
     inputs: JsonValue = None
-    """What went in, as plain JSON."""
+    """The input, as plain JSON."""
     outputs: JsonValue = None
-    """What came out, as plain JSON; of a stream left early, what had come."""
+    """The output, as plain JSON; of a stream left early, the part that had come."""
     model: str | None = None
     """As the answer names it (`gpt-4o-2024-08-06`), else as it was asked for."""
     asked_model: str | None = None
@@ -299,7 +299,7 @@ class Event(Light):
     cost: Cost | None = None
     """Dollars."""
     start: Moment
-    """When the run began, in UTC."""
+    """The time at which the run began, in UTC."""
     duration: float | None = None
     """Seconds; None where no end is known."""
     time_to_first_token: float | None = None
@@ -325,7 +325,7 @@ class Event(Light):
 
     @property
     def end(self) -> datetime | None:
-        """When the run ended, or None while that is not known."""
+        """The time at which the run ended, or None while that is not known."""
         if self.duration is None:
             return None
         return datetime.fromtimestamp(self.start.timestamp() + self.duration, UTC)

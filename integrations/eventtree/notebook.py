@@ -92,7 +92,7 @@ def report_html(report: Report) -> str:
 
 
 def _extent(events: Sequence[Event]) -> tuple[float, float]:
-    """When the first event begins, and how long it is from there to the last end; seconds."""
+    """The first event's beginning, and the seconds from there to the last end."""
     begin = min(event.start.timestamp() for event in events)
     end = max(event.start.timestamp() + (event.duration or 0) for event in events)
     return begin, max(end - begin, 1e-6)

@@ -1,4 +1,4 @@
-"""The records, as they stand on disk. Format version 1.
+"""The records on disk. Format version 1.
 
 A record is one JSON object whose first keys are always `r`, `id` and `tree`, in this order, so that a reader can sort
 lines into trees without parsing their contents:
@@ -19,7 +19,7 @@ checked against it. `whole` says how long the log is that the sums end with (the
 that line) and its checksum (journal/line.py): a log that is still so need not be read to be counted. Feedback names its
 tree's `vendors` where they are known; else its `tree` is the id it was given.
 
-A long text, and each item of a long list, stands once in a tree. A record that would repeat one leaves it out, and its
+A long text, and each item of a long list, is written once in a tree. A later record leaves it out, and its
 `same` says what belongs where (recording/texts.py): no value is ever taken for a pointer.
 
 `start` and `at` are wall-clock ns since the epoch; `duration`, `first_token` are monotonic ns since the run opened.
@@ -63,8 +63,8 @@ LOG = "log"
 GONE = "gone"
 
 MAX_DEPTH = 128
-"""Levels of lists and objects that a value may have: `from_json` gives up at 201, and what stands around a value, here
-and in what vendors are sent, has levels too.
+"""Levels of lists and objects that a value may have: `from_json` gives up at 201, and records and vendors' requests put
+a value below levels of their own.
 """
 
 FIRST_TOKEN = "first_token"
@@ -79,7 +79,7 @@ HEADS = {
 """How the records of runs begin, by the first letter of their kind: the kind, and all before, the run and the tree."""
 THEN_TREE = b'","tree":"'
 NAMES_BEGIN, NAMES_END = b'"vendors":', b"}]"
-"""Around the vendors of a record. They stand before whatever the app gave, which may have a field of that name."""
+"""Around the vendors of a record. They come before the app's values, which may have a field of that name."""
 
 BY_NAME = "0" * 16
 """Fingerprint of a vendor that a collector has the settings of: there it goes by its name alone."""
@@ -229,7 +229,7 @@ def is_harmless(held: Sequence[Any]) -> bool:
 
 CONTAINERS = frozenset({dict, list, tuple})
 MOST_LOOKED_AT = 100_000
-"""Items of one level: the same list may stand in many places."""
+"""Items of one level: the same list may be in many places."""
 
 
 def fragment(json: bytes) -> Any:
@@ -301,7 +301,7 @@ def head(line: bytes) -> tuple[str, str, str]:
             try:
                 return kind, _IDS[run], _IDS[tree]
             except ValueError:
-                pass  # a quote or a backslash stands in one
+                pass  # one has a quote or a backslash
     record = decode(line)
     return record["r"], record["id"], record["tree"]
 

@@ -112,7 +112,7 @@ def _gist(value: Any) -> str:
 
 
 def _main_part(value: Mapping[str, Any]) -> Any:
-    """The value of a dict that stands for all of it; None where there is none."""
+    """The value that shows best what a dict holds; None where there is none."""
     if value.get("tool_calls") and not value.get("content"):
         return ", ".join(f"{call.get('name')}({_json(call.get('arguments'))})" for call in value["tool_calls"])
     if value.get("messages"):

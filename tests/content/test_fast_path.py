@@ -191,7 +191,7 @@ def test_messages_agree_together() -> None:
 
 def test_documents_agree_together() -> None:
     for nodes in (NODES, [*NODES, NODE.node], [*NODES, "text"], [], tuple(NODES), NODE):
-        assert Sanitizer().documents(nodes) == walked().documents(nodes)
+        assert Sanitizer().found(nodes) == walked().found(nodes)
     assert copied(NODES, 10_000)
 
 

@@ -187,14 +187,14 @@ def test_documents_of_every_spelling_are_documents() -> None:
     """Retrievers return what they like."""
     write = Sanitizer()
     values = [NODE, Document(page_content="body"), {"page_content": "x", "id": "1"}, "text", 5]
-    assert write.documents(values) == [
+    assert write.found(values) == [
         NODE_OUT,
         {"text": "body", "metadata": {}},
         {"text": "x", "id": "1"},
         {"text": "text"},
         {"text": 5},
     ]
-    assert write.documents([NODE]) == [NODE_OUT]
+    assert write.found([NODE]) == [NODE_OUT]
 
 
 def test_framework_is_never_imported() -> None:

@@ -499,13 +499,6 @@ def test_dict_changed_by_another_thread_during_the_walk_is_still_read() -> None:
         thread.join()
 
 
-def test_what_raised_is_counted() -> None:
-    """Every loss is counted."""
-    writer = Sanitizer()
-    writer([RaisingError(), RaisingError(), 1])
-    assert writer.unreadable == 2
-
-
 def test_classes_made_at_run_time_do_not_pile_up() -> None:
     """E1: a model made for each request."""
     for n in range(MAX_KINDS + 100):

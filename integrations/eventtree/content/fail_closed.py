@@ -17,15 +17,14 @@ FAILED = "[redaction failed]"
 
 
 class FailClosed:
-    """A redactor, or its `hides_key`, that fails closed. `failures` counts how often it failed."""
+    """A redactor, or its `hides_key`, that fails closed."""
 
-    __slots__ = ("ask", "failures", "instead")
+    __slots__ = ("ask", "instead")
 
     def __init__(self, ask: Callable[[str], Any], instead: str | bool) -> None:
         """Guard `ask`; if it fails, the answer is `instead`."""
         self.ask = ask
         self.instead = instead
-        self.failures = 0
 
     def __call__(self, text: str) -> Any:
         """The answer for a text (the redacted str) or a key (whether its value is hidden)."""
@@ -39,6 +38,5 @@ class FailClosed:
         except BaseException as error:
             if diagnostics.must_pass(error):
                 raise
-            self.failures += 1
             diagnostics.failed("redact", error, diagnostics.place_of(self.ask), "what it fails on is replaced")
             return self.instead

@@ -60,19 +60,9 @@ class Sanitizer:
         self.room = fast_path.room_in(limits) if redact is None else 0
         """Characters of a value that may be copied the fast way, where every limit is larger than that takes."""
         self.small = self.room - limits.max_bytes // LEAST if measures else 0
-        """Where so many are left of them, nobody has to measure."""
+        """With so many characters left, nobody has to measure."""
         hides = getattr(redact, "hides_key", None)
         self.lasting = KeyCache(self.guard, FailClosed(hides, True) if hides else None, own_keys)
-
-    @property
-    def failures(self) -> int:
-        """Texts that were replaced because the redactor failed."""
-        return sum(one.failures for one in (self.guard, self.lasting.hides) if one is not None)
-
-    @property
-    def unreadable(self) -> int:
-        """Objects that raised while they were read, and were marked instead."""
-        return self.lasting.unreadable
 
     def __call__(self, value: Any) -> JsonValue:
         """`value` as plain JSON."""
@@ -119,17 +109,17 @@ class Sanitizer:
         out = self.fitted(out) if self.measures else out
         return [item for item in out if type(item) is dict] if type(out) is list else []
 
-    def documents(self, values: Any) -> list[dict[str, JsonValue]]:
-        """Documents of any spelling, or a single one, as Documents. The limits are for all of them together."""
+    def found(self, values: Any) -> JsonValue:
+        """Documents of any spelling as Documents, within the limits together. Only a list or a tuple is read: another
+        iterable may give them once, and they are the app's.
+        """
         given = items_of(values)
-        plain = self([values] if given is None else [*given])
+        if given is None:
+            return self(values)
+        plain = self([*given])
         out: Any = [framework_values.document(one) for one in plain] if type(plain) is list else []
         out = self.fitted(out) if self.measures else out
         return [item for item in out if type(item) is dict] if type(out) is list else []
-
-    def found(self, values: Any) -> JsonValue:
-        """As `documents` for a list or tuple. What may give them only once is the app's to read: it is named."""
-        return self(values) if items_of(values) is None else self.documents(values)
 
     def fitted(self, plain: JsonValue) -> JsonValue:
         """`plain`, shortened if it is too large."""

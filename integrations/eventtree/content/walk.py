@@ -85,9 +85,9 @@ def clean(text: str) -> str:
 
 
 class KeyCache:
-    """The state that outlasts a walk: the recorded forms of dict keys, and a count of objects that raised."""
+    """The recorded forms of dict keys, which outlast a walk."""
 
-    __slots__ = ("hides", "known", "redact", "unreadable")
+    __slots__ = ("hides", "known", "redact")
 
     def __init__(self, redact: Redactor | None, hides: FailClosed | None, own_keys: Iterable[str] = ()) -> None:
         """Redact keys by `redact`, except for `own_keys`; `hides` finds keys of secret values. Neither may raise."""
@@ -95,7 +95,6 @@ class KeyCache:
         self.hides = hides
         own = {key: (key, False) for key in own_keys}
         self.known: Remembered[str, tuple[str, bool]] = Remembered(MAX_KINDS, begin=own, longest=KEY_LENGTH)
-        self.unreadable = 0
 
     def learn(self, key: str) -> tuple[str, bool]:
         """The recorded form of `key`, and whether its value is secret."""
@@ -136,7 +135,6 @@ class Walk:
 
     def unreadable(self, kind: type, problem: BaseException) -> JsonValue:
         """The marker for an object that raised; built without running any of its code."""
-        self.lasting.unreadable += 1
         args = ARGS_OF(problem)
         words = qualified(type(problem))
         if args and type(args[0]) is str:

@@ -28,7 +28,7 @@ def set_global_handler(handler: DispatcherHandler | object | None = NEW, **setti
         The handler, with its `last_tree_id`; None where it was removed.
 
     Raises:
-        ConfigError: a setting is wrong or missing, or stands beside a handler that has its own; the old handler stays.
+        ConfigError: a setting is wrong, missing, or given beside a handler that has its own; the old handler stays.
         JournalError: the journal's folder cannot be used; the old handler stays.
     """
     before, fresh = global_handler(), given_or_new(DispatcherHandler, handler, settings)

@@ -26,6 +26,7 @@ NAMES: Mapping[str, str] = {
 """Parameter → name shown to a reader."""
 
 QUERIES = ("str_or_query_bundle", "query_bundle", "query", "query_str")
+"""Parameters that hold a query."""
 UNNAMED = frozenset({"", "unknown"})
 """Values of a model's name that mean no name."""
 
@@ -76,51 +77,48 @@ def settings(instance: Any, bound: inspect.BoundArguments) -> dict[str, Any]:
     return known
 
 
-def text_of_query(query: Any) -> Any:
-    """The query; for a bundle its text."""
-    return slot(query, "query_str", query)
+def inputs_of(pipeline: Pipeline, facts: Facts, bound: inspect.BoundArguments) -> JsonValue:
+    """The inputs of a span: its arguments, in the vocabulary of its kind."""
+    return BY_KIND.get(facts.kind, _any)(pipeline, facts, *named(bound))
 
 
-def _model(pipeline: Pipeline, facts: Facts, bound: inspect.BoundArguments) -> JsonValue:
-    loose, found = named(bound)
+def _model(pipeline: Pipeline, facts: Facts, loose: list[Any], found: Mapping[str, Any]) -> JsonValue:
     if facts.verb.endswith("chat"):
         messages = found.get("messages", loose[0] if loose else [])
         return {"messages": pipeline.sanitize.messages([] if messages is None else messages)}
     return {"prompt": pipeline.plain(found.get("prompt", loose[0] if loose else ""))}
 
 
-def _retriever(pipeline: Pipeline, facts: Facts, bound: inspect.BoundArguments) -> JsonValue:
-    loose, found = named(bound)
-    query = next((found[name] for name in QUERIES if name in found), None)
-    return {"query": pipeline.plain(text_of_query(loose[0] if query is None and loose else query))}
+def _query(found: Mapping[str, Any]) -> Any:
+    """The text of the query among a call's arguments, or None."""
+    query = next((found[name] for name in QUERIES if found.get(name) is not None), None)
+    return slot(query, "query_str", query)
 
 
-def _embedding(pipeline: Pipeline, facts: Facts, bound: inspect.BoundArguments) -> JsonValue:
-    loose, found = named(bound)
+def _retriever(pipeline: Pipeline, facts: Facts, loose: list[Any], found: Mapping[str, Any]) -> JsonValue:
+    return {"query": pipeline.plain(_query({"query": loose[0], **found} if loose else found))}
+
+
+def _embedding(pipeline: Pipeline, facts: Facts, loose: list[Any], found: Mapping[str, Any]) -> JsonValue:
     values = (*found.values(), *loose)
     given = next((value for value in values if isinstance(value, str) or items_of(value) is not None), values[:1])
     return {"texts": pipeline.plain([given] if isinstance(given, str) else given)}
 
 
-def _reranker(pipeline: Pipeline, facts: Facts, bound: inspect.BoundArguments) -> JsonValue:
-    loose, found = named(bound)
-    nodes = found.get("nodes", loose[0] if loose else ())
-    query = next((found[name] for name in ("query_bundle", "query_str") if found.get(name) is not None), None)
-    out: dict[str, JsonValue] = {"query": pipeline.plain(text_of_query(query))} if query is not None else {}
-    return out | {"documents": pipeline.sanitize.found(nodes)}
+def _reranker(pipeline: Pipeline, facts: Facts, loose: list[Any], found: Mapping[str, Any]) -> JsonValue:
+    query = _query(found)
+    asked = {} if query is None else {"query": pipeline.plain(query)}
+    return {**asked, "documents": pipeline.sanitize.found(found.get("nodes", loose[0] if loose else ()))}
 
 
-def _tool(pipeline: Pipeline, facts: Facts, bound: inspect.BoundArguments) -> JsonValue:
-    loose, found = named(bound)
+def _tool(pipeline: Pipeline, facts: Facts, loose: list[Any], found: Mapping[str, Any]) -> JsonValue:
     kept = {name: value for name, value in found.items() if CONTEXTS[type(value)] is None}
     if loose:
         kept = {"input": loose[0] if len(loose) == 1 and not kept else loose, **kept}
     return pipeline.plain(kept)
 
 
-def any_inputs(pipeline: Pipeline, facts: Facts, bound: inspect.BoundArguments) -> JsonValue:
-    """The inputs of a span of any other kind: its arguments."""
-    loose, found = named(bound)
+def _any(pipeline: Pipeline, facts: Facts, loose: list[Any], found: Mapping[str, Any]) -> JsonValue:
     kept: dict[str, Any] = {}
     for name, value in found.items():
         if value is not None and name not in HIDDEN and CONTEXTS[type(value)] is None:
@@ -132,11 +130,8 @@ def any_inputs(pipeline: Pipeline, facts: Facts, bound: inspect.BoundArguments) 
     return pipeline.plain(kept) if kept else None
 
 
-BY_KIND: Mapping[Kind, Callable[[Pipeline, Facts, inspect.BoundArguments], JsonValue]] = {
-    Kind.MODEL: _model,
-    Kind.RETRIEVER: _retriever,
-    Kind.EMBEDDING: _embedding,
-    Kind.RERANKER: _reranker,
+BY_KIND: Mapping[Kind, Callable[[Pipeline, Facts, list[Any], Mapping[str, Any]], JsonValue]] = {
+    Kind.MODEL: _model, Kind.RETRIEVER: _retriever, Kind.EMBEDDING: _embedding, Kind.RERANKER: _reranker,
     Kind.TOOL: _tool,
-}
-"""Kind → reader of its spans' inputs; all others have `any_inputs`."""
+}  # fmt: skip
+"""Kind → reader of its spans' inputs; all others have `_any`."""

@@ -16,8 +16,8 @@ STILL_ACTIVE = 1000
 """Most spans that are remembered because they returned a future."""
 
 Enclosing = tuple[Span | None, str | None, str | None]
-"""What encloses a new span: its open parent span; its parent run, of either framework; and without both, the ended run
-that started this work (in a task that goes on).
+"""Around a new span: its open parent span; its parent run, of either framework; and without both, the ended run that
+started this work (in a task that goes on).
 """
 
 
@@ -34,7 +34,7 @@ class Parents:
         """
 
     def enclosing(self, parent_id: str | None) -> Enclosing:
-        """What encloses a span whose context names `parent_id`."""
+        """The parents of a span whose context names `parent_id`."""
         above = None if parent_id is None else self.open.get(parent_id)
         if above is not None and not self.streams.by_code and _is_newest(above.run):
             return above, above.run, None  # the usual case

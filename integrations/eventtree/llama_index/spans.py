@@ -100,7 +100,7 @@ class Spans:
         recorder.open(
             self.pipeline, own, run, found.kind, (found.is_tool and _tool_name(instance)) or found.name,
             bound_args if bound_args.arguments else None,
-            partial(inputs.BY_KIND.get(found.kind, inputs.any_inputs), self.pipeline, found),
+            partial(inputs.inputs_of, self.pipeline, found),
             _metadata(found, instance, bound_args, tags, outlived) if has_more else None, None, known, NOTHING,
             FRAMEWORK,
         )  # fmt: skip
