@@ -109,9 +109,7 @@ def _event_cells(depth: int, event: Event, begin: float, whole: float) -> list[s
     status = text(event.status) if not event.error else f'<span style="color:{FAILED}">{text(event.status)}</span>'
     return [
         f'<div style="margin-left:{min(depth, 30) * 14}px">{FOLDED.format(name, contents) if contents else name}</div>',
-        status, text(words.number(event.usage.total_tokens) if event.usage else ""),
-        text(words.usd(event.cost.total_usd if event.cost else None) if event.usage else ""),
-        text(words.seconds(event.duration)),
+        status, *map(text, words.figures(event)),
         BAR.format(min(max(left, 0), 100), min(max(width, 0), 100), colour),
     ]  # fmt: skip
 

@@ -71,7 +71,7 @@ def report_notes(report: Report) -> Iterator[str]:
         left_out = ", ".join(f"{reason} {count}" for reason, count in report.dropped.items())
         yield f"Left out, only counted: {shown(left_out)}."
     if report.vanished:
-        who = f"{report.vanished} process{'' if report.vanished == 1 else 'es'} elsewhere"
+        who = "1 process elsewhere" if report.vanished == 1 else f"{report.vanished} processes elsewhere"
         yield f"{who} fell silent, with {report.vanished_bytes} bytes or more to send."
     if report.damaged_lines or report.lost_lines:
         yield f"Damage: {report.damaged_lines} lines unreadable, {report.lost_lines} lines missing."
@@ -80,9 +80,8 @@ def report_notes(report: Report) -> Iterator[str]:
     if report.unwritten_bytes:
         yield f"{report.unwritten_bytes} bytes wait in memory: the disk refuses them."
     for model, count in report.unknown_models.items():
-        met = f"{count} event{'' if count == 1 else 's'}"
         name = shown(model)
-        yield f"No price known for {name} ({met}): cost stays unknown. Why: eventtree prices {name}"
+        yield f"No price known for {name} ({plural(count, 'event')}): cost stays unknown. Why: eventtree prices {name}"
 
 
 def gist(value: Any, length: int = LINE) -> str:
@@ -208,6 +207,13 @@ def scores(tree: EventTree) -> list[str]:
         parts += [gist(given[key]) for key in ("comment", "correction") if given.get(key)]
         found.append(" ".join(parts))
     return found
+
+
+def figures(event: Event) -> tuple[str, str, str]:
+    """An event's tokens and cost, empty if it used none, and its duration."""
+    usage, cost = event.usage, event.cost
+    used = (number(usage.total_tokens), usd(cost.total_usd if cost else None)) if usage else ("", "")
+    return *used, seconds(event.duration)
 
 
 def line_of(tree: EventTree) -> str:

@@ -249,8 +249,6 @@ def _row(depth: int, event: Event) -> tuple[Text, ...]:
     return (
         name,
         Text(str(event.status), STATUS_STYLES.get(event.status, "yellow")),
-        Text(words.number(event.usage.total_tokens if event.usage else None) if event.usage else ""),
-        Text(words.usd(event.cost.total_usd if event.cost else None) if event.usage else ""),
-        Text(words.seconds(event.duration)),
+        *map(Text, words.figures(event)),
         Text("" if event.time_to_first_token is None else words.seconds(event.time_to_first_token)),
     )

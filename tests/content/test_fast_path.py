@@ -21,7 +21,7 @@ from llama_index.core.chat_engine.types import AgentChatResponse
 from llama_index.core.prompts import PromptTemplate
 from llama_index.core.schema import Document, ImageNode, IndexNode, NodeWithScore, QueryBundle, TextNode
 
-from eventtree.content import Limits, Sanitizer
+from eventtree.content import Limits, Sanitizer, sanitize
 from eventtree.content.fast_path import COPIES, Unusual, messages_of
 
 
@@ -232,7 +232,7 @@ def test_what_could_be_too_large_is_left_to_the_walk() -> None:
     with pytest.raises(Unusual):
         copied(["x" * 2_000] * 6, 10_000)
     small = Limits(max_bytes=600)
-    assert len(repr(Sanitizer(small)(["x" * 500, "y" * 500]))) < 700
+    assert len(repr(sanitize(["x" * 500, "y" * 500], limits=small))) < 700
 
 
 def test_narrow_limits_are_kept() -> None:

@@ -62,7 +62,7 @@ def careful() -> Sanitizer:
 
 
 def bytes_of(sanitizer: Sanitizer, value: Any) -> bytes:
-    return record.encode(sanitizer(value))
+    return record.encode(sanitizer.fitted(sanitizer(value)))
 
 
 def nested(levels: int, inner: Any, *, as_dict: bool = False) -> Any:

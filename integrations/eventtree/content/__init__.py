@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from eventtree.content.fail_closed import FAILED, MASK, Redactor
 from eventtree.content.python_values import items_of
 from eventtree.content.sanitizer import Sanitizer, sanitize
 from eventtree.content.truncate import truncate
-from eventtree.content.walk import DEFAULT, Limits
+from eventtree.content.walk import DEFAULT, FAILED, MASK, Limits, Redactor
 
 if TYPE_CHECKING:
     from eventtree.content.redact import KnownSecrets, known_secrets, masking

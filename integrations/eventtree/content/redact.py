@@ -1,7 +1,7 @@
 """Redactors: text in, text out, run once on every string that is recorded, dict keys included.
 
 A redactor is any callable of one str. It may also have a method `hides_key(key) -> bool`; the values under such keys
-are replaced whole. A redactor that raises, or does not return a str, fails closed (`fail_closed.py`).
+are replaced whole. A redactor that raises, or does not return a str, fails closed (`FailClosed` in walk.py).
 
 `known_secrets` finds secrets with a known beginning. It searches for the fixed beginning of each kind (a substring
 search, almost free if there is none) and only there tries one anchored pattern. No pattern can run over the same text
@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
-from eventtree.content.fail_closed import MASK, Redactor
+from eventtree.content.walk import MASK, Redactor
 
 Span = tuple[int, int]
 

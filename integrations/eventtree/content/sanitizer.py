@@ -5,7 +5,8 @@ raises (except for a signal's handler), never mutates, never reads a stream, and
 value, except for an exception's text. Its result is new, consists of None, bool, int, float, str, list and dict, and is
 valid UTF-8.
 
-A value larger than the limits keeps its structure; eventtree/content/truncate.py has the order of cuts.
+A result may be a few times larger than the limits: a record's writer calls `fitted` if the record is too large. It
+keeps the structure; truncate.py has the order of cuts.
 """
 
 from __future__ import annotations
@@ -16,11 +17,22 @@ from typing import Any
 from eventtree import diagnostics
 from eventtree.content import fast_path, framework_values, objects
 from eventtree.content import messages as chat
-from eventtree.content.fail_closed import FAILED, FailClosed, Redactor
 from eventtree.content.fast_path import COPIES
 from eventtree.content.python_values import items_of
 from eventtree.content.truncate import truncate
-from eventtree.content.walk import CONVERTERS, DEFAULT, MANY, Converter, KeyCache, Limits, Walk, shareable
+from eventtree.content.walk import (
+    CONVERTERS,
+    DEFAULT,
+    FAILED,
+    MANY,
+    Converter,
+    FailClosed,
+    KeyCache,
+    Limits,
+    Redactor,
+    Walk,
+    shareable,
+)
 from eventtree.event import JsonValue
 from eventtree.record import encode
 
@@ -39,28 +51,14 @@ CONVERTERS.update(objects.EXACT)
 class Sanitizer:
     """Turns any value into plain JSON, within `limits` and redacted by `redact`."""
 
-    __slots__ = ("guard", "lasting", "limits", "measures", "room", "small")
+    __slots__ = ("guard", "lasting", "limits", "room")
 
-    def __init__(
-        self,
-        limits: Limits = DEFAULT,
-        redact: Redactor | None = None,
-        own_keys: Iterable[str] = (),
-        *,
-        measures: bool = True,
-    ) -> None:
-        """Take the limits and the redactor; `own_keys` are dict keys of ours, which are not redacted.
-
-        Without `measures`, a result may be a few times larger than the limits: its writer calls `fitted` if it is too
-        large.
-        """
+    def __init__(self, limits: Limits = DEFAULT, redact: Redactor | None = None, own_keys: Iterable[str] = ()) -> None:
+        """Take the limits and the redactor; `own_keys` are dict keys of ours, which are not redacted."""
         self.limits = limits
         self.guard = None if redact is None else FailClosed(redact, FAILED)
-        self.measures = measures
         self.room = fast_path.room_in(limits) if redact is None else 0
         """Characters of a value that may be copied the fast way, where every limit is larger than that takes."""
-        self.small = self.room - limits.max_bytes // LEAST if measures else 0
-        """With so many characters left, nobody has to measure."""
         hides = getattr(redact, "hides_key", None)
         self.lasting = KeyCache(self.guard, FailClosed(hides, True) if hides else None, own_keys)
 
@@ -70,15 +68,11 @@ class Sanitizer:
             room = [self.room]
             try:
                 plain = COPIES[type(value)](value, room, 0)
-                if room[0] >= self.small:
-                    return plain
                 if room[0] >= 0:
-                    return self.fitted(plain)
+                    return plain
             except Exception:  # noqa: BLE001 - unusual, broken, or another thread changed it: the walk is the boundary
                 pass
-        walk = Walk(self.limits, self.guard, self.lasting)
-        plain = walk.value(value, 0)
-        return self.fitted(plain) if self.measures else plain
+        return Walk(self.limits, self.guard, self.lasting).value(value, 0)
 
     def text(self, value: str) -> str:
         """A text such as a name or a tag, redacted and cut to size."""
@@ -87,8 +81,7 @@ class Sanitizer:
 
     def message(self, value: Any) -> dict[str, JsonValue]:
         """A message of any spelling as one Message: an object, a dict, (role, content), or a text of the user."""
-        plain: Any = as_message(Walk(self.limits, self.guard, self.lasting), value, 0)
-        return self.fitted(plain) if self.measures else plain  # type: ignore[no-any-return]
+        return as_message(Walk(self.limits, self.guard, self.lasting), value, 0)
 
     def messages(self, values: Any) -> list[dict[str, JsonValue]]:
         """Messages of any spelling, or a single one, as Messages. The limits are for all of them together."""
@@ -97,17 +90,16 @@ class Sanitizer:
             try:
                 plain = fast_path.messages_of(values, room)
                 if room[0] >= 0:
-                    return self.fitted(plain) if self.measures else plain  # type: ignore[no-any-return]
+                    return plain  # type: ignore[no-any-return]
             except Exception:  # noqa: BLE001 - as in `__call__`
                 pass
         walk = Walk(self.limits, self.guard, self.lasting)
         given = items_of(values)
         if given is None or chat.is_pair(values):
             given = [values]
-        out: Any = [as_message(walk, value, 1) for value in given[: walk.take(len(given))]]
+        out = [as_message(walk, value, 1) for value in given[: walk.take(len(given))]]
         shareable[0] += len(out) >= MANY
-        out = self.fitted(out) if self.measures else out
-        return [item for item in out if type(item) is dict] if type(out) is list else []
+        return out
 
     def found(self, values: Any) -> JsonValue:
         """Documents of any spelling as Documents, within the limits together. Only a list or a tuple is read: another
@@ -117,9 +109,7 @@ class Sanitizer:
         if given is None:
             return self(values)
         plain = self([*given])
-        out: Any = [framework_values.document(one) for one in plain] if type(plain) is list else []
-        out = self.fitted(out) if self.measures else out
-        return [item for item in out if type(item) is dict] if type(out) is list else []
+        return [framework_values.document(one) for one in plain] if type(plain) is list else []
 
     def fitted(self, plain: JsonValue) -> JsonValue:
         """`plain`, shortened if it is too large."""
@@ -131,16 +121,13 @@ class Sanitizer:
         return shorter
 
 
-LEAST = 100
-"""No character that `room` counts becomes more bytes of JSON: short texts go by the items that they are."""
-
-
 def sanitize(value: Any, *, limits: Limits = DEFAULT, redact: Redactor | None = None) -> JsonValue:
-    """`value` as plain JSON. Bind a `Sanitizer` where there is more than one value."""
-    return Sanitizer(limits, redact)(value)
+    """`value` as plain JSON within the limits. Bind a `Sanitizer` where there is more than one value."""
+    made = Sanitizer(limits, redact)
+    return made.fitted(made(value))
 
 
-def as_message(walk: Walk, value: Any, depth: int) -> JsonValue:
+def as_message(walk: Walk, value: Any, depth: int) -> dict[str, JsonValue]:
     """One Message from anything."""
     if type(value) is str:
         return {"role": "user", "content": walk.string(value)}

@@ -14,13 +14,16 @@ from typing import Any
 
 from eventtree import diagnostics
 from eventtree.config import BOUNDS, Bounds
-from eventtree.content.fail_closed import FAILED, MASK, FailClosed, Redactor
 from eventtree.content.truncate import TOO_DEEP, apart, cut_marker
 from eventtree.diagnostics import ARGS_OF, DICT_OF, MRO_OF, qualified
 from eventtree.event import JsonValue
 from eventtree.remembered import Remembered
 
 Converter = Callable[["Walk", Any, int], JsonValue]
+Redactor = Callable[[str], str]
+
+MASK = "**********"
+FAILED = "[redaction failed]"
 
 MAX_KINDS = 1024
 """Most classes remembered: classes made at run time (a model per request) must not pile up."""
@@ -82,6 +85,32 @@ def clean(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
+
+
+class FailClosed:
+    """A redactor, or its `hides_key`, that fails closed."""
+
+    __slots__ = ("ask", "instead")
+
+    def __init__(self, ask: Callable[[str], Any], instead: str | bool) -> None:
+        """Guard `ask`; if it fails, the answer is `instead`."""
+        self.ask = ask
+        self.instead = instead
+
+    def __call__(self, text: str) -> Any:
+        """The answer for a text (the redacted str) or a key (whether its value is hidden)."""
+        try:
+            found = self.ask(text)
+            if self.instead is True:
+                return bool(found)
+            if type(found) is str:
+                return found
+            raise TypeError(type(found).__name__)
+        except BaseException as error:
+            if diagnostics.must_pass(error):
+                raise
+            diagnostics.failed("redact", error, diagnostics.place_of(self.ask), "what it fails on is replaced")
+            return self.instead
 
 
 class KeyCache:

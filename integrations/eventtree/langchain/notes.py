@@ -72,7 +72,7 @@ class RunNotes(RunReports):
 def retry_note(state: Any) -> dict[str, Any]:
     """The number of the failed attempt, its error, and the wait before the next."""
     outcome = getattr(state, "outcome", None)
-    error = outcome.exception() if getattr(outcome, "failed", False) else None
+    error = outcome.exception() if outcome is not None and getattr(outcome, "failed", False) else None
     action = getattr(state, "next_action", None)
     return {
         "attempt": getattr(state, "attempt_number", None),

@@ -11,6 +11,7 @@ import sys
 from asyncio import CancelledError
 from collections.abc import Mapping
 from functools import partial
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from llama_index_instrumentation.dispatcher import active_instrument_tags
@@ -21,7 +22,6 @@ from eventtree.llama_index.classify import BUILT_IN, FACTS, Facts
 from eventtree.llama_index.closing import Closing
 from eventtree.llama_index.parents import Parents, is_plumbing
 from eventtree.llama_index.span import Span, run_and_name
-from eventtree.llama_index.status import future_behind, waits
 from eventtree.llama_index.streams import Streams, frame_of, generator_of
 from eventtree.loop import running_loop
 from eventtree.recording.boundary import guarded
@@ -42,6 +42,11 @@ STEP_TAGS = frozenset({"llamaindex.step.input_event", "llamaindex.step.input_sum
 
 DISPATCHER = 2
 """Frames from a method of `Spans` up to the dispatcher's: the guard is between them."""
+NEAR = 8
+"""Most frames between ours and the dispatcher's."""
+
+WRAPPERS = frozenset({"wrapper", "async_wrapper"})
+"""The dispatcher's functions around a span that did not return a future."""
 
 
 def _end_bare(spans: Spans, id_: str, _bound: Any, _instance: Any = None, came: object = None) -> None:
@@ -114,10 +119,10 @@ class Spans:
         if span is None:
             return
         # A future can have ended the span only where a loop runs in this thread.
-        if running_loop() is not None and (future := future_behind(sys._getframe(DISPATCHER))) is not None:
+        if running_loop() is not None and (future := _future_behind(sys._getframe(DISPATCHER))) is not None:
             self._end_future(span, future, result)
         if result is None:
-            if span.owner == 0 and span.status is None and waits(sys._getframe(DISPATCHER)):
+            if span.owner == 0 and span.status is None and _waits(sys._getframe(DISPATCHER)):
                 span.status = Status.INTERRUPTED
         elif type(result) not in BUILT_IN:
             generator = generator_of(result)
@@ -191,3 +196,32 @@ def _tool_name(instance: Any) -> str | None:
     """A tool's own name."""
     own = getattr(getattr(instance, "metadata", None), "name", None)
     return own if isinstance(own, str) and own else None
+
+
+def _future_behind(frame: FrameType | None) -> Any:
+    """The future that ends a span right now, or None.
+
+    The dispatcher lets a span that returned a future exit with None, even if the future failed, and leaves the span
+    active in its caller's context. Only the dispatcher's frame shows both.
+    """
+    for _ in range(NEAR):
+        if frame is None or (name := frame.f_code.co_name) in WRAPPERS:
+            return None
+        if name == "handle_future_result":
+            return frame.f_locals.get("future")
+        frame = frame.f_back
+    return None
+
+
+def _waits(frame: FrameType | None) -> bool:
+    """Whether the step that exits now paused for an event (say, from a human), which the workflow hides."""
+    for _ in range(NEAR):
+        if frame is None:
+            return False
+        step: Any = frame.f_locals.get("func") if frame.f_code.co_name == "async_wrapper" else None
+        code = getattr(step, "__code__", None)
+        if code is not None and "captured_waiting" in code.co_freevars:
+            cell = step.__closure__[code.co_freevars.index("captured_waiting")]
+            return cell.cell_contents is not None
+        frame = frame.f_back
+    return False

@@ -155,7 +155,7 @@ class Pipeline:
             caller.want()
         self.last_tree: str | None = None
         self.open_runs = self.settings.bounds.open_runs
-        self.sanitize = Sanitizer(Limits.of(self.settings.bounds), self.settings.redact, measures=False)
+        self.sanitize = Sanitizer(Limits.of(self.settings.bounds), self.settings.redact)
         self.is_open = self.content and self.settings.redact is None
         """Whether plain and small values are recorded unchanged."""
         self.is_ample = self.is_open and self.sanitize.room >= NODE * LONGEST_WRITTEN
@@ -167,9 +167,7 @@ class Pipeline:
         self.text: Callable[[str], str] = self.sanitize.text
         self.names = Remembered(KNOWN_NAMES, self.sanitize.text, longest=SHORT_NAME)
         """Name or tag → its recorded form, since every run repeats them."""
-        self.plain_usage = Sanitizer(
-            Limits.of(self.settings.bounds), self.settings.redact, WORDS_OF_USAGE, measures=False
-        )
+        self.plain_usage = Sanitizer(Limits.of(self.settings.bounds), self.settings.redact, WORDS_OF_USAGE)
         self.tags = self.plain_tags(self.settings.tags)
         given = {key: getattr(self.settings, key) for key in ("session", "user", "environment", "release", "service")}
         self.root = {key: plain for key, name in given.items() if name and (plain := self.part("name", name))}
