@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+from typing import Any
+
 import pytest
 
+from eventtree.event import Kind
 from eventtree.recording.pipeline import Pipeline
+from eventtree.recording.recorder import recorder
 from eventtree.recording.runs import ENDED_RUNS, Run, Runs
-from tests.trees import new_id
+from tests.trees import new_id, stored_trees
 
 
 def entered(runs: Runs, pipeline: Pipeline, parent: str | None = None) -> Run:
@@ -69,3 +75,44 @@ def test_the_table_is_bounded_by_number_and_age_and_keeps_the_newest(monkeypatch
         runs.leave(entered(runs, pipeline).id)
     assert ENDED_RUNS // 2 < len(runs.ended) <= ENDED_RUNS
     assert runs.knows(newest.id) is False
+
+
+def test_a_start_that_was_interrupted_is_written_at_the_latest_with_its_roots_end() -> None:
+    pipeline, root, child = Pipeline(journal=":memory:"), new_id(), new_id()
+
+    def interrupted(_: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)
+
+    recorder.open(pipeline, root, None, Kind.CHAIN, "root")
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            recorder.open(pipeline, child, root, Kind.TOOL, "child", "x", interrupted)
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    recorder.close(pipeline, root)
+    (tree,) = stored_trees(pipeline.journal)
+    assert [(event.id, event.name) for event in tree.events] == [(root, "root"), (child, "child")]
+
+
+def test_a_start_that_another_thread_is_about_to_write_is_written_once() -> None:
+    pipeline, root, child = Pipeline(journal=":memory:"), new_id(), new_id()
+    begun, ended = threading.Event(), threading.Event()
+
+    def slow(_: Any) -> str:
+        begun.set()
+        assert ended.wait(10)
+        return "x"
+
+    recorder.open(pipeline, root, None, Kind.CHAIN, "root")
+    opening = threading.Thread(target=recorder.open, args=(pipeline, child, root, Kind.TOOL, "child", "x", slow))
+    opening.start()
+    assert begun.wait(10)
+    recorder.close(pipeline, child)
+    recorder.close(pipeline, root)
+    ended.set()
+    opening.join()
+    lines = b"".join(pipeline.journal.files.read(name, 0) for name in pipeline.journal.files.names())
+    assert lines.count(b'"name":"child"') == 1
+    (tree,) = stored_trees(pipeline.journal)
+    assert [(event.id, event.inputs) for event in tree.events] == [(root, None), (child, "x")]

@@ -97,32 +97,35 @@ class Recorder(Runs):
             return
         if tree.remote is not None:
             entry["joined"] = True
-        run.owed = entry
-        # Inputs come last: they are most likely to fail, and by then the entry has everything else.
         try:
-            if known:
-                pipeline.add(entry, known)
-            if self.numbers_attempts and (attempt := self._next_attempt(parent_id)) is not None:
-                metadata = {**(metadata or NOTHING), "attempt": attempt}
-            if not (is_root or tree.is_asked) and (found := roots.ask(pipeline, tree)):
-                self.learn(parent_id or "", configured=found)
-            if is_root:
-                metadata, tags = roots.describe(pipeline, tree, entry, parent_id, metadata, tags), None
-            if tags is not None and (type(tags) is not list or tags) and (plain_tags := pipeline.plain_tags(tags)):
-                entry["tags"] = plain_tags
-            if metadata is not None and (type(metadata) is not dict or metadata):
-                entry["metadata"] = pipeline.about(metadata)
-            if run.id != run_id:
-                entry["metadata"] = {**pipeline.part("metadata", metadata or {}), "run_id": run_id}
-            if inputs is not None and pipeline.content:
-                entry["inputs"] = pipeline.plain(inputs) if convert is None else convert(inputs)
-        except BaseException as error:  # code of handlers and of the app runs in here
-            if diagnostics.must_pass(error):
-                raise
-            append_marked(tree, entry, "" if inputs is None else "inputs", error, run.counted)
-        else:
-            append(tree, entry, tree.texts, met, run.counted)
-        run.owed = None
+            # Inputs come last: they are most likely to fail, and by then the entry has everything else.
+            try:
+                if known:
+                    pipeline.add(entry, known)
+                if self.numbers_attempts and (attempt := self._next_attempt(parent_id)) is not None:
+                    metadata = {**(metadata or NOTHING), "attempt": attempt}
+                if not (is_root or tree.is_asked) and (found := roots.ask(pipeline, tree)):
+                    self.learn(parent_id or "", configured=found)
+                if is_root:
+                    metadata, tags = roots.describe(pipeline, tree, entry, parent_id, metadata, tags), None
+                if tags is not None and (type(tags) is not list or tags) and (plain_tags := pipeline.plain_tags(tags)):
+                    entry["tags"] = plain_tags
+                if metadata is not None and (type(metadata) is not dict or metadata):
+                    entry["metadata"] = pipeline.about(metadata)
+                if run.id != run_id:
+                    entry["metadata"] = {**pipeline.part("metadata", metadata or {}), "run_id": run_id}
+                if inputs is not None and pipeline.content:
+                    entry["inputs"] = pipeline.plain(inputs) if convert is None else convert(inputs)
+            except BaseException as error:  # code of handlers and of the app runs in here
+                if diagnostics.must_pass(error):
+                    raise
+                append_marked(tree, entry, "" if inputs is None else "inputs", error, run.counted)
+            else:
+                append(tree, entry, tree.texts, met, run.counted)
+        except BaseException:
+            # Only now: while this thread may still write it, an end reported by another must not.
+            run.owed = entry
+            raise
         # Delivery starts after the line is written: a thread that cannot start must not cost the record.
         if is_root:
             pipeline.wake()
@@ -157,6 +160,8 @@ class Recorder(Runs):
         # Note texts still streaming below a root before its close, which makes the tree due.
         for one in left:
             self._keep_partial(one)
+            if one.owed:
+                tree.owed.append(one)
         is_root = run.id == tree.root
         if tree.skipped:
             if is_root:

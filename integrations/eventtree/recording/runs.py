@@ -76,7 +76,7 @@ class Tree:
         self.is_over = False
         """Whether its root has ended."""
         self.owed: list[Run] = []
-        """Ended runs whose start is not written yet."""
+        """Runs that ended, or were left open by their root, whose start is not written yet."""
 
     def close(self, entry: Record) -> None:
         """End the tree: add its vendors and its number of events to the root's close.
@@ -124,7 +124,7 @@ class Run:
     is_left = False
     """Whether its root has ended before it: its own end may still come."""
     owed: Record | None = None
-    """The record of its start until that is written. Writing may be interrupted, or find no room on the stack."""
+    """The record of its start, if writing that was interrupted or found no room on the stack."""
 
     def began(self, now: int, start_ns: int) -> int:
         """Set the start of a run that began before its first callback; returns it in wall-clock ns."""
