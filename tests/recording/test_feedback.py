@@ -277,7 +277,8 @@ ODD: list[dict[str, Any]] = [
     {"score": {"": 1, " ": 2, "a": None, "b": True, "ü/{x}": 0.5}}, {"score": 1, "name": "  "}, {"score": []},
     {"comment": ""}, {"comment": 7, "user": ""}, {"comment": "\ud800 half", "user": " "}, {"comment": {"a": [1]}},
     {"correction": {"a": None}}, {"correction": ""}, {"correction": 0}, {"correction": [1, 2], "metadata": {"": None}},
-    {"score": 1, "metadata": "no object", "user": 5}, {"score": 1, "name": "x" * 300, "comment": "\x00\u2028"},
+    {"score": 1, "metadata": "no object", "user": 5},
+    {"score": 1, "name": {}}, {"score": 1, "name": 7}, {"score": 1, "name": "x" * 300, "comment": "\x00\u2028"},
 ]  # fmt: skip
 
 

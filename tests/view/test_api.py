@@ -191,10 +191,12 @@ async def test_feedback_from_the_page_stands_on_its_event(client: httpx.AsyncCli
     assert [(one["id"], one["score"], one["comment"], "name" in one) for one in found] == [
         (tree, 1, "just right", False)
     ]
-    for wrong in ({}, {"score": "good"}, {"score": [1]}, {"comment": {"a": 1}}, {"score": None, "comment": ""}):
+    for wrong in ({}, {"score": "good"}, {"score": [1]}, {"score": {"right": "very"}}, {"score": None, "comment": ""}):
         answer = await client.post("/api/feedback", headers=OWN, json={"tree": tree, "event": tree, **wrong})
         assert answer.status_code == 400, wrong
     assert len((await get(client, f"/api/trees/{tree}"))["feedback"]) == 1
+    by_name = {"tree": tree, "event": tree, "score": {"right": 1, "short": 0.5}}
+    assert (await client.post("/api/feedback", headers=OWN, json=by_name)).status_code == 200
 
 
 async def test_a_tree_is_cleared_from_the_page(client: httpx.AsyncClient, own_place: Path) -> None:

@@ -26,6 +26,8 @@ from eventtree.journal import Journal, open_journal
 from eventtree.recording.pipeline import sanitizers
 from eventtree.recording.recorder import recorder
 
+HINT = "Give a number, true or false, or several by name"
+
 
 def feedback(
     event_or_tree_id: object,
@@ -58,7 +60,7 @@ def feedback(
         if problem is not None:
             diagnostics.logger.warning("feedback: %s; it was not recorded", problem)
             if _is_strict(str(event_or_tree_id)):
-                raise ConfigError("feedback", problem, "Give a number, true or false, or several by name")
+                raise ConfigError("feedback", problem, HINT)
             return False
         return _record(str(event_or_tree_id), known)
     except ConfigError:
@@ -127,16 +129,11 @@ def add_feedback(
     """Record feedback on one of a journal's trees, as the viewer does.
 
     Raises:
-        ConfigError: there is no score or comment, or the score is not a number, the name or comment not a text.
+        ConfigError: as `feedback` with `strict`.
     """
-    if not given.keys() & {"score", "comment", "correction"}:
-        raise ConfigError("feedback", "it says nothing", "Give a score or a comment")
-    score = given.get("score", 0)
-    if not isinstance(score, int | float) or not math.isfinite(score):
-        raise ConfigError("feedback.score", f"{score!r} is no score", "Give a number, true or false")
-    for name in ("name", "comment"):
-        if not isinstance(given.get(name, ""), str):
-            raise ConfigError(f"feedback.{name}", "it is no text", "Give one")
+    problem = _problem(given)
+    if problem is not None:
+        raise ConfigError("feedback", problem, HINT)
     plain = sanitizers.get(journal) or Sanitizer(redact=config.resolve().redact)
     about = {} if vendors is None else {"vendors": vendors}
     _append(journal, event_id, tree_id, {**plain.fitted(plain(dict(given))), **about})
