@@ -14,6 +14,7 @@ from langchain_core.runnables.history import RunnableWithMessageHistory
 import eventtree
 from eventtree.event import EventTree
 from eventtree.langchain import CallbackHandler
+from eventtree.recording.remote import read
 from tests.langchain.conftest import named, shape
 from tests.langchain.fakes import Model, collected
 
@@ -65,6 +66,19 @@ async def test_a_configured_session_is_the_trees(config: RunnableConfig, tree: O
     else:
         await collected(chain.astream("hi", given))
     assert {event.session_id for event in tree().events} == {"s-1"}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"metadata": {"session_id": "s,1", "user_id": 7}}, {"configurable": {"session_id": "s,1", "user": "7"}}],
+    ids=["metadata", "configurable"],
+)
+def test_a_session_that_only_langchain_names_is_handed_on(config: RunnableConfig, tree: One, given: Any) -> None:
+    sent = []
+    chain = RunnableLambda(lambda x: x) | RunnableLambda(lambda x: sent.append(read(eventtree.headers())))
+    chain.invoke("x", {**config, **given})
+    assert [(one.session, one.user) for one in sent if one is not None] == [("s,1", "7")]
+    assert (tree().root.session_id, tree().root.user) == ("s,1", "7")
 
 
 def test_a_history_of_its_own_is_the_root(config: RunnableConfig, tree: One) -> None:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from eventtree.recording.pipeline import Pipeline
     from eventtree.recording.runs import Run, Tree
 
+NAMED = (("session", SESSION_KEYS), ("user", USER_KEYS))
+"""The two names that a tree hands on, and the keys of a run's metadata that give them."""
+
 
 def begin(pipeline: Pipeline, run: Run, *, is_captured: bool) -> None:
     """Decide whether the tree is recorded, and add its id to the blocks around it."""
@@ -67,21 +70,26 @@ def describe(
     entry.update(pipeline.root)
     if session is not None:
         _name(pipeline, entry, session.id, session.user)
-    tree.session, tree.user = entry.get("session"), entry.get("user")
     more = [] if tags is None else pipeline.plain_tags(tags)
     if pipeline.tags or more:
         entry["tags"] = [*pipeline.tags, *(tag for tag in more if tag not in pipeline.tags)]
     if parent_id is not None:
         own["parent_run_id"] = parent_id
-    return {**pipeline.settings.metadata, **own}
+    own = {**pipeline.settings.metadata, **own}
+    # As whoever reads the tree finds them: other processes get them with its runs.
+    named = (entry.get(name) or first_of(own, keys) for name, keys in NAMED)
+    tree.session, tree.user = (None if one is None else pipeline.part("name", one) for one in named)
+    return own
 
 
 def ask(pipeline: Pipeline, tree: Tree) -> dict[str, str]:
     """Session and user in `configurable` (`RunnableWithMessageHistory`), which only runs below the root can see."""
     tree.is_asked = True
     given = configured()
-    names = {"session": first_of(given, SESSION_KEYS), "user": first_of(given, USER_KEYS)} if given else {}
-    return {key: pipeline.text(str(name)) for key, name in names.items() if name is not None}
+    names = {name: first_of(given, keys) for name, keys in NAMED} if given else {}
+    found = {key: pipeline.text(str(name)) for key, name in names.items() if name is not None}
+    tree.session, tree.user = tree.session or found.get("session"), tree.user or found.get("user")
+    return found
 
 
 def _name(pipeline: Pipeline, entry: Record, session: Any, user: Any) -> None:
