@@ -449,6 +449,22 @@ def test_f30_the_log_that_has_the_sums_of_its_process_goes_last(monkeypatch: pyt
     crowd.close()
 
 
+def test_f30_sums_are_not_counted_from_what_is_left_of_a_process_whose_logs_have_gone() -> None:
+    """A root in its oldest log names another vendor in its newest; those between are removed."""
+    crowd = Crowd(roll_bytes=2_000)
+    process = crowd.processes[0]
+    refs, process.pipeline.vendor_refs = process.pipeline.vendor_refs, process.pipeline.vendor_refs[:1]
+    root = crowd.begin()
+    for _ in range(12):
+        crowd.tree()
+    crowd.ship(10.0)
+    process.pipeline.vendor_refs = refs
+    join_late(crowd, process, root, 3)
+    assert remove_settled(Journal(crowd.files), kept_bytes=0)
+    assert [(sums.accepted, sums.recorded) for sums in checked(crowd).values()] == [(1, None), (1, None), (37, None)]
+    crowd.close()
+
+
 # -- what a replay sends ----------------------------------------------------------------------------------------------
 
 

@@ -126,3 +126,9 @@ class Folder:
 def process_of(log: str) -> str:
     """The process that wrote a log."""
     return log.rsplit(".", 2)[0]
+
+
+def number_of(log: str) -> int:
+    """The number of a log among those of its process."""
+    found = LOG_NAME.fullmatch(log)
+    return int(found[2] or 0) if found is not None else 0

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import pydantic_core
 
 from eventtree import record
-from eventtree.journal.folder import process_of
+from eventtree.journal.folder import number_of, process_of
 from eventtree.journal.journal import Journal
 from eventtree.journal.line import LineReader, frame, stretches, unframe
 from eventtree.journal.relayed import is_relayed, keep_size, readdress
@@ -183,11 +183,12 @@ def _payloads(data: bytes) -> list[record.Record]:
 def _count(journal: Journal, logs: list[str], headers: Sequence[_SumsLine | None], found: RecordedSums) -> None:
     """Add the sums in the newest header, and count the logs from there on.
 
-    If that does not give the vendors of a tree that began in an older log than its children, all logs are counted.
+    If that does not give the vendors of a tree that began in an older log than its children, all logs are counted, if
+    none of them was removed.
     """
     start = next((number for number in range(len(logs) - 1, 0, -1) if headers[number] is not None), 0)
     sums = _counted(journal, logs, start, headers[start])
-    if start and not sums.is_exact:
+    if start and not sums.is_exact and number_of(logs[-1]) - number_of(logs[0]) == len(logs) - 1:
         sums = _counted(journal, logs, 0, headers[0])
     found.recorded += sums.recorded
     found.lost += sums.lost
