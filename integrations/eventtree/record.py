@@ -10,7 +10,6 @@ lines into trees without parsing their contents:
     {"r": "feedback", "id", "tree", "key", "at", …}                          feedback on an event or tree, maybe later
     {"r": "drop",  "id", "tree", "vendors", "reason", "events"}              a tree that was not recorded, counted
     {"r": "log", "id", "tree": "", "eventtree", …}                           a file's first line: version and process
-    {"r": "gone", "id", "tree"}                                              in place of what the user has cleared
 
 A log's first line also says how many events its process had `recorded` before, by the vendors they are for
 (`NAME.FINGERPRINT`, "" for none), and how many of those were `lost` because neither disk nor memory would take them;
@@ -18,6 +17,9 @@ the line with `end` says so at a clean exit. That is counted where events happen
 checked against it. `whole` says how long the log is that the sums end with (the one before; with `end` this one, up to
 that line) and its checksum (journal/line.py): a log that is still so need not be read to be counted. Feedback names its
 tree's `vendors` where they are known; else its `tree` is the id it was given.
+
+What the user clears keeps its place, and of its keys those by which events are counted (`COUNTED`), with
+`"cleared": true` as the last: so whoever reads the log counts the same as before, and finds no contents.
 
 A long text, and each item of a long list, is written once in a tree. A later record leaves it out, and its
 `same` says what belongs where (recording/texts.py): no value is ever taken for a pointer.
@@ -60,7 +62,6 @@ VENDORS = "vendors"
 FEEDBACK = "feedback"
 DROP = "drop"
 LOG = "log"
-GONE = "gone"
 
 MAX_DEPTH = 128
 """Levels of lists and objects that a value may have: `from_json` gives up at 201, and records and vendors' requests put
@@ -133,17 +134,10 @@ def joined(tree_id: str, root: str, vendors: Sequence[Ref]) -> Record:
     return {"r": VENDORS, "id": root, "tree": tree_id, "vendors": vendors}
 
 
-def dropped(
-    tree_id: str, vendors: Iterable[Ref] | None, reason: str, events: int, joined: int = 0, before: int = 0
-) -> Record:
-    """A tree of `events` events was not recorded; or, without vendors, a later part of one.
-
-    `joined` of these events belong to the tree of another process. Other such records of the tree count the events
-    `before` them.
-    """
+def dropped(tree_id: str, vendors: Iterable[Ref] | None, reason: str, events: int) -> Record:
+    """A tree of `events` events was not recorded; or, without vendors, a later part of one."""
     named = {} if vendors is None else {"vendors": list(vendors)}
-    more = {name: count for name, count in (("joined", joined), ("before", before)) if count}
-    return {"r": DROP, "id": tree_id, "tree": tree_id, **named, "reason": reason, "events": events, **more}
+    return {"r": DROP, "id": tree_id, "tree": tree_id, **named, "reason": reason, "events": events}
 
 
 def feedback(event_id: str, tree_id: str, key: str, at: int, given: Mapping[str, Any]) -> Record:
@@ -168,9 +162,22 @@ def log_line(
     return {**entry, "end": True} if end else entry
 
 
-def cleared() -> Record:
-    """The record that replaces one the user has cleared."""
-    return {"r": GONE, "id": "", "tree": ""}
+CLEARED = "cleared"
+COUNTED = ("r", "id", "tree", "vendors", "joined", "events", "parts", "key")
+"""Keys of a record that stay when the user clears it."""
+LAST = b'"cleared":true}'
+
+
+def cleared(record: Record, size: int) -> bytes | None:
+    """The line of a record without contents, of `size` bytes; None if the record has none that could go."""
+    kept = encode({key: record[key] for key in COUNTED if key in record})[:-1] + b","
+    is_longer = len(kept) + len(LAST) > size
+    return None if is_longer or record["r"] in (VENDORS, DROP) else kept.ljust(size - len(LAST)) + LAST
+
+
+def is_cleared(line: bytes) -> bool:
+    """Whether the contents of a line were cleared."""
+    return line.endswith(LAST)
 
 
 Refs = list[dict[str, str]]

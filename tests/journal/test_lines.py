@@ -153,4 +153,4 @@ def test_a_stretch_without_records_does_not_end_the_reading(own_place: Path) -> 
         recorder.close(pipeline, run)
     assert list(trees_in(pipeline.journal)) == runs
     clear(pipeline.journal, set(runs[:2]))
-    assert list(trees_in(pipeline.journal)) == runs[2:]
+    assert [tree.id for tree in trees_in(pipeline.journal).values() if tree.has_contents] == runs[2:]

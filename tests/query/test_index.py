@@ -282,9 +282,10 @@ def test_the_index_is_the_users_alone_and_holds_no_contents(index: Index, journa
 def test_what_is_cleared_is_gone_from_the_index(index: Index, journal: Journal) -> None:
     ids = record_many(20)
     assert len(check(index, journal)) == 20
+    assert index.opened(ids[0]) is not None
     clear(journal, set(ids[:5]))
     assert {row.id for row in check(index, journal)} == set(ids[5:])
-    assert index.tree(ids[0]) is None
+    assert index.tree(ids[0]) is index.opened(ids[0]) is None
     clear(journal)
     assert check(index, journal) == []
     forget(journal)

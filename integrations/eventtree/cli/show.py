@@ -262,7 +262,7 @@ def clear_trees(folder: str | None, tree_id: str | None, yes: bool) -> None:
             keys = [key for key in keys_of(tree.refs) if not cursors(key).is_settled(tree.id, tree.spans)]
             waiting.update({name for name, _ in keys})
         who = ", ".join(f"{number} waiting for {name}" for name, number in sorted(waiting.items()))
-        count = plural(sum(tree.has_runs for tree in chosen), "tree")
+        count = plural(sum(tree.has_contents for tree in chosen), "tree")
         what = f"{count} ({who or 'none waiting for a vendor'}) of {config.resolve(journal=folder).folder}"
         if not sys.stdin.isatty():
             raise ConfigError(

@@ -181,18 +181,16 @@ class Folder:
             # Recorded while the root ended: the texts they refer to are in the part that was sent.
             for whole in find_trees(self.journal, [logged.id], self.rest).values():
                 builder.hold(load(self.journal, whole.lines))
-        is_cleared = not CLEARED_BY.isdisjoint(builder.others)
-        # In a late part, runs without an open were sent while they were open; in a cleared tree, the open was cleared.
-        builder.needs_open = logged.late or is_cleared
+        builder.needs_open = logged.late  # there, runs without an open were sent while they were open
         own = max(logged.events - logged.joined, 0 if logged.late else builder.stated_events)
         tree = builder.build(self.pricing(), part=logged.late or logged.is_apart)
         builder.let_go()
         let_go(records)
         lost = max(0, own + logged.joined_events - (len(tree.events) if tree is not None else 0))
-        return Folded(tree, Counter({"by_user" if is_cleared else "damaged": lost}) if lost else NONE_LOST)
+        by_user = min(lost, len(builder.cleared))
+        return Folded(tree, +Counter(by_user=by_user, damaged=lost - by_user) if lost else NONE_LOST)
 
 
-CLEARED_BY = frozenset({record.GONE, record.DROP})
 NONE_LOST: Counter[str] = Counter()
 
 

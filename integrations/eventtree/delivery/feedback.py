@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from eventtree import diagnostics, record
 from eventtree.delivery.due import DueTrees
@@ -100,6 +100,11 @@ class FeedbackSender:
                 found.setdefault(one.tree, []).append(one)
         return found
 
+    def records(self, each: Iterable[PendingFeedback]) -> tuple[record.Record, ...]:
+        """The records of feedback, without those that were cleared."""
+        lines = [(one.log, one.offset, one.length) for one in each]
+        return tuple(entry for entry in load(self.journal, lines) if record.CLEARED not in entry)
+
     def _put_off(self, one: PendingFeedback, tree: LoggedTree, feed: Feed) -> bool:
         """Whether the feedback must wait, since its tree was not read completely, or not sent."""
         read = feed.scan.offsets()
@@ -113,10 +118,10 @@ class FeedbackSender:
     def _brings_back(self, one: PendingFeedback, logged: LoggedTree) -> bool:
         """Queue a tree that `keep` left out, if it fits `keep` with this feedback, which is sent after it."""
         tree = self.folder.fold(logged).tree
-        lines = [(other.log, other.offset, other.length) for other in self.waiting.values() if other.tree == one.tree]
+        said = self.records(other for other in self.waiting.values() if other.tree == one.tree)
         if tree is None or self.ledger.keeps is None:
             return False
-        if not self.ledger.keeps(tree.model_copy(update={"feedback": tuple(load(self.journal, lines))})):
+        if not self.ledger.keeps(tree.model_copy(update={"feedback": said})):
             return False
         self.ledger.wanted.add(logged.id)
         logged.takers = 1
@@ -126,8 +131,8 @@ class FeedbackSender:
 
     def _items(self, one: PendingFeedback, tree_id: str, logged: LoggedTree | None) -> tuple[list[Item], str]:
         """The items of a feedback that are still to be sent, and its fate once they are taken."""
-        entry = next(load(self.journal, [(one.log, one.offset, one.length)]), None)
-        if entry is None or entry["r"] != record.FEEDBACK:
+        entry = next(iter(self.records([one])), None)
+        if entry is None:
             return [], "by_user"  # it has been cleared
         if one.vendors is None and (logged is None or logged.dropped is not None):
             return [], "unknown_id"

@@ -16,7 +16,7 @@ from eventtree.delivery.sender import REJECTED
 from eventtree.diagnostics import Warnings
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.journal import Journal
-from eventtree.journal.trees import LoggedTree
+from eventtree.journal.trees import LoggedTree, part_beyond
 from eventtree.record import Refs, is_local
 from eventtree.serializer.requests import Item
 from eventtree.tree.filter import judge_of
@@ -35,7 +35,7 @@ class Ledger:
     def __init__(self, journal: Journal, vendor: Vendor, *, all_trees: bool, takes_over: str | None) -> None:
         """Read nothing yet: the cursor belongs to the process with the vendor's lock. `all_trees` means a replay."""
         self.vendor = vendor
-        self.files = journal.files
+        self.journal, self.files = journal, journal.files
         self.all_trees = all_trees
         self.takes_over = takes_over
         self.name = takes_over or f"{vendor.name}.{vendor.fingerprint(journal.salt)}"
@@ -110,7 +110,9 @@ class Ledger:
         apart = events if tree.is_apart else 0
         is_back = self.is_wanted(tree.id)
         if is_back:  # the others were settled when it was left out: they had been cleared or damaged before
-            events = min(events, self.cursor.left_out[tree.id][0])
+            late = part_beyond(self.journal, tree, self.cursor.settled_of(tree.id))
+            events = min(events, self.cursor.left_out[tree.id][0] + (late.recorded if late is not None else 0))
+            uncounted = late.joined_events if late is not None else 0
         # Events that the vendor has taken may have been cleared or damaged since: none is counted as both.
         over = sum(self.cursor.taken.get(tree.id, ())) + dropped.total() - events
         for reason in LOST:
@@ -118,7 +120,7 @@ class Ledger:
                 over -= less
                 dropped = dropped - Counter({reason: less})
         self.cursor.settle(
-            tree.id, events + max(0, over), dropped, tree.spans, uncounted=0 if is_back else uncounted, apart=apart,
+            tree.id, events + max(0, over), dropped, tree.spans, uncounted=uncounted, apart=apart,
             left_out=left_out, is_back=is_back, is_replay=is_replay,
         )  # fmt: skip
         self.wanted.discard(tree.id)

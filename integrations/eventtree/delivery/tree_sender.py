@@ -11,14 +11,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from eventtree import diagnostics, record
+from eventtree import diagnostics
 from eventtree.delivery.due import DueTrees
 from eventtree.delivery.feed import NONE_LOST, Folder, PendingFeedback
 from eventtree.delivery.feedback import FeedbackSender
 from eventtree.delivery.ledger import Ledger
 from eventtree.delivery.sender import Sender
 from eventtree.event import Event, EventTree
-from eventtree.journal.trees import LoggedTree, load
+from eventtree.journal.trees import LoggedTree
 from eventtree.pace import FEW, let_go
 from eventtree.serializer.requests import Item
 from eventtree.serializer.serialize import plan
@@ -135,11 +135,8 @@ class TreeSender:
         """A tree with the feedback on it that goes out with it; none joins once a part of the tree is sent."""
         if said is not None and tree.id not in self.ledger.cursor.partly:
             self._told[tree.id] = said
-        lines = [(one.log, one.offset, one.length) for one in self._told.get(tree.id, ())]
-        if not lines:
-            return tree
-        found = (entry for entry in load(self.folder.journal, lines) if entry["r"] == record.FEEDBACK)
-        return tree.model_copy(update={"feedback": tuple(found)})
+        told = self._told.get(tree.id, ())
+        return tree.model_copy(update={"feedback": self.feedback.records(told)}) if told else tree
 
     def _settle_feedback(self, tree_id: str) -> None:
         """Count what went out with a tree, where all of the tree was taken; else it is looked at by itself."""

@@ -2,186 +2,95 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
-from dataclasses import replace
-from itertools import groupby
-from operator import attrgetter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from typing import NamedTuple
 
 from eventtree import record
-from eventtree.journal.counts import cursor_keys, key_of
-from eventtree.journal.cursor import Cursor
+from eventtree.journal.counts import Counting, Counts, Cursors, Key, cursor_keys, key_of, keys_of
 from eventtree.journal.folder import process_of
 from eventtree.journal.journal import Journal
-from eventtree.journal.line import frame
-from eventtree.journal.relayed import addressing, cursor_of
-from eventtree.journal.totals import BY_USER, RecordedSums, remove_log, sums_of
-from eventtree.journal.trees import CLEARED, LoggedTree, Place, entry_at, load, part_beyond, trees_in
+from eventtree.journal.line import frame, unframe
+from eventtree.journal.relayed import REPLICATED
+from eventtree.journal.retention import remove_settled
+from eventtree.journal.trees import CLEARED, LoggedTree, trees_in
+
+BY_USER = "by_user"
 
 
 def clear(journal: Journal, tree_ids: set[str] | None = None) -> int:
-    """Delete the contents of some trees, or of all; returns how many.
+    """Delete the contents of some trees, or of all; returns how many had any.
 
-    Lines are overwritten in place, since their process may still be writing the log. Logs of ended processes are
-    removed when nothing is left in them.
+    Lines are overwritten in place, since their process may still be writing the log. Their heads stay, so that whoever
+    reads the log counts the same events as before. Logs without contents are removed once they are settled.
     """
-    gone = {tree.id: tree for tree in trees_in(journal).values() if tree_ids is None or tree.id in tree_ids}
-    settled = _settled_trees(journal)
-    for tree in gone.values():
-        tree.late = tree.is_apart and tree.id in settled  # for the tree's vendors, whoever its parts name
+    logs, found = set(journal.logs()), trees_in(journal)
+    gone = [tree for tree in found.values() if tree_ids is None or tree.id in tree_ids]
     # Once before and once after, since another process may read lines in between.
     journal.files.append(CLEARED, b".")
-    owed = _settle(journal, gone)
-    # Now, since the sums of a killed process are counted from the lines that go.
-    ended = {process: list(logs) for process, logs in groupby(journal.logs(), process_of)}
-    sums = {process: sums_of(journal, logs) for process, logs in ended.items() if not journal.is_alive(process)}
-    for tree_id, tree in gone.items():
-        left, places = owed.get(tree_id, (b"", ()))
-        for place in reversed(list(tree.lines)):  # last line first: cursors know a tree by its end
-            name, offset, length = place
-            entry = entry_at(journal, place)
-            seq, kind = (entry.line.seq, entry.kind) if entry is not None else (0, "")
-            if kind == record.DROP and tree_id in owed:
-                continue  # it says what was left before, and holds nothing else
-            line = _padded(seq, length, left) if left and place in places and kind != record.FEEDBACK else None
-            left = left if line is None else b""
-            journal.files.overwrite(name, offset, line or _blank(seq, length))
-    _remove_empty(journal, sums)
+    feedback = [one for tree in gone for one in _overwrite(journal, tree)]
     journal.files.append(CLEARED, b".")
-    return sum(tree.has_runs for tree in gone.values())
+    dead = {process for process in set(map(process_of, logs)) if not journal.is_alive(process)}
+    ended = [tree for tree in gone if tree.is_whole or tree.dropped is not None or tree.is_left(dead)]
+    _settle(journal, ended, feedback)
+    filled = {log for tree_id in found.keys() - {tree.id for tree in gone} for log in found[tree_id].spans}
+    remove_settled(journal, unwanted=logs - filled)
+    return sum(tree.has_contents for tree in gone)
 
 
-def _settled_trees(journal: Journal) -> set[str]:
-    """The trees that some vendor has settled: its own, and not only parts of them."""
-    cursors = [Cursor(journal.files, f"{'.'.join(key)}.cursor") for key in cursor_keys(journal)]
-    return {tree_id for cursor in cursors for tree_id in cursor.settled.keys() - cursor.foreign.keys()}
+class _Feedback(NamedTuple):
+    """A feedback that was cleared, and the place of its record."""
+
+    key: str
+    tree: LoggedTree
+    vendors: record.Refs | None
+    log: str
+    end: int
 
 
-def _remove_empty(journal: Journal, sums: Mapping[str, RecordedSums]) -> None:
-    """Remove empty logs of the ended processes that `sums` names."""
-    filled = {log for tree in trees_in(journal).values() for log in tree.spans}
-    for process, names in groupby(journal.logs(), process_of):
-        left = list(names)
-        if process in sums:
-            for name in [name for name in left if name not in filled]:
-                remove_log(journal, name, left, sums[process])
-
-
-def _named(journal: Journal, tree: LoggedTree) -> set[str]:
-    """Names of the cursors of all vendors that a tree's records name."""
-    found = set[str]()
-    is_addressed = addressing(journal.files) is not None
-    for entry in load(journal, tree.lines):
-        if entry["r"] != record.FEEDBACK and (tree.is_apart or entry["id"] not in tree.parts):
-            named = tree.refs if is_addressed else record.refs_of(entry)
-            found.update(map(cursor_of, named or ()))
-    return found
-
-
-def _settle(journal: Journal, gone: Mapping[str, LoggedTree]) -> dict[str, tuple[bytes, Set[Place]]]:
-    """Settle the cleared trees in every cursor whose lock is free.
-
-    Returns, by tree, a record to leave in the log, in the place of one of these lines: by it, the process that holds
-    another cursor counts the events.
-    """
-    named = {tree_id: _named(journal, tree) for tree_id, tree in gone.items()}
-    owed: dict[str, list[_Owed]] = {}
-    for name in sorted({f"{'.'.join(key)}.cursor" for key in cursor_keys(journal)}.union(*named.values())):
-        lock = journal.files.lock(name.removesuffix(".cursor") + ".lock")
+def _overwrite(journal: Journal, tree: LoggedTree) -> Iterator[_Feedback]:
+    """Leave the heads of a tree's records; yields its feedback."""
+    for log, offset, length in tree.lines:
         try:
-            # Read under the lock, so that no other process writes an older state afterwards.
-            cursor = Cursor(journal.files, name)
+            seq, payload = unframe(journal.files.read(log, offset, length).rstrip(b"\n"))
+            entry = record.decode(payload)
+        except ValueError:  # it has been damaged meanwhile
+            continue
+        left = record.cleared(entry, length - len(frame(seq, b"")))
+        if left is not None:
+            journal.files.overwrite(log, offset, frame(seq, left))
+        if entry["r"] == record.FEEDBACK:
+            yield _Feedback(str(entry.get("key", "")), tree, record.refs_of(entry), log, offset + length)
+
+
+def _settle(journal: Journal, trees: Sequence[LoggedTree], feedback: Sequence[_Feedback]) -> None:
+    """Settle cleared trees and their feedback at the vendors that nobody ships to. Who ships reads what is left."""
+    named = (*(tree.refs for tree in trees), *(one.vendors for one in feedback))
+    keys = cursor_keys(journal).union(*map(keys_of, named)) - {key_of(REPLICATED)}  # a relay sends what is left
+    with ExitStack() as locks:
+        # Read under the locks, so that no other process writes an older state afterwards.
+        cursors, held = Cursors(journal), set[Key]()
+        for key in sorted(keys):
+            lock = journal.files.lock(f"{key[0]}.{key[1]}.lock")
             if lock is not None:
-                cursor.advance({})
-            for tree_id, tree in gone.items():
-                # Of a tree that went out before, only what came late is left.
-                is_for_it = name in named[tree_id] or (not named[tree_id] and cursor.is_own(tree_id))
-                part = part_beyond(journal, tree, cursor.settled_of(tree_id)) if is_for_it else None
-                if part is tree and tree_id in cursor.settled and not tree.is_apart:
-                    part = replace(tree, late=True)
-                if lock is not None:
-                    _settle_tree(cursor, tree, part)
-                    _settle_feedback(cursor, _feedback_in(journal, tree), name)  # it ends what was begun of the tree
-                elif part is not None and (part.has_runs or part.dropped):
-                    vendor, fingerprint = key_of(name.removesuffix(".cursor"))
-                    ref = {"name": vendor, "fingerprint": fingerprint}
-                    rest = _Owed(ref, part, _without_counts(journal, part), cursor.is_own(tree_id))
-                    owed.setdefault(tree_id, []).append(rest)
-        finally:
-            if lock is not None:
-                lock.release()
-    return {tree_id: _what_stays(tree_id, of_vendors) for tree_id, of_vendors in owed.items()}
-
-
-class _Owed(NamedTuple):
-    """A vendor that another process ships to, and what it has yet to settle of a tree."""
-
-    ref: record.Ref
-    part: LoggedTree
-    fresh: LoggedTree
-    """The part without records that only count events: those stay as they are."""
-    is_own: bool
-    """It has settled some of the tree, so it takes the rest for its own though that names nobody."""
-
-
-def _without_counts(journal: Journal, part: LoggedTree) -> LoggedTree:
-    """The lines of a part that came after an earlier clearing, as a late part; the part itself if there was none."""
-    if part.dropped is None:
-        return part
-    since = LoggedTree(part.id, late=True)
-    for line in part.lines:
-        entry = entry_at(journal, line)
-        if entry is not None and entry.kind != record.DROP:
-            since.add(entry)
-    return since
-
-
-def _what_stays(tree_id: str, owed: list[_Owed]) -> tuple[bytes, Set[Place]]:
-    """The record by which vendors count what is left of a tree, and the lines that all of them have yet to settle."""
-    most = max((one.fresh for one in owed), key=attrgetter("recorded"))
-    if not most.has_runs:
-        return b"", set()
-    before = max(one.part.recorded - one.fresh.recorded for one in owed)
-    is_known = all(one.is_own or one.part.dropped for one in owed)
-    refs = None if is_known else [one.ref for one in owed]
-    left = record.dropped(tree_id, refs, BY_USER, most.recorded, most.joined_events, before)
-    return record.encode(left), set.intersection(*(set(one.fresh.lines) for one in owed))
-
-
-def _settle_tree(cursor: Cursor, tree: LoggedTree, part: LoggedTree | None) -> None:
-    """Settle the unsent events of a tree. Events that `keep` left out cannot be sent any more."""
-    if tree.id in cursor.left_out:
-        left_out, sent = cursor.left_out[tree.id][0], sum(cursor.taken.get(tree.id, ()))
-        cursor.settle(tree.id, left_out, {"sampled": left_out - sent}, {}, is_back=True)
-    if part is not None and (part.has_runs or part.dropped):
-        sent = sum(cursor.taken.get(tree.id, ()))
-        left = max(0, part.recorded - sent)
-        dropped = {(part.dropped or (0, BY_USER))[1]: left}
-        cursor.settle(tree.id, sent + left, dropped, tree.spans, uncounted=part.joined_events)
-
-
-def _feedback_in(journal: Journal, tree: LoggedTree) -> Iterator[tuple[record.Record, str, int]]:
-    """The feedback in a tree's lines, each with its log and the end of its line."""
-    for line in tree.lines:
-        for entry in load(journal, [line]):
-            if entry["r"] == record.FEEDBACK:
-                yield entry, line[0], line[1] + line[2]
-
-
-def _settle_feedback(cursor: Cursor, feedback: Iterator[tuple[record.Record, str, int]], cursor_name: str) -> None:
-    for entry, log, end in feedback:
-        is_mine = cursor_name in map(cursor_of, record.refs_of(entry) or ())
-        key = str(entry.get("key", ""))
-        if is_mine and not cursor.is_feedback_done(key, log, end):
-            cursor.settle_feedback(key, entry["tree"], log, end, BY_USER)
-
-
-def _blank(seq: int, length: int) -> bytes:
-    """A valid line of that length without content."""
-    return _padded(seq, length, record.encode(record.cleared())) or b" " * (length - 1) + b"\n"
-
-
-def _padded(seq: int, length: int, payload: bytes) -> bytes | None:
-    """A line of that length with a payload, or None if the payload is too long."""
-    padding = length - len(frame(seq, payload))
-    return None if padding < 0 else frame(seq, payload[:-1] + b" " * padding + b"}")
+                locks.callback(lock.release)
+                cursors(key).take_over()
+                locks.enter_context(cursors(key).gathered())
+                held.add(key)
+        counting = Counting(journal, cursors, Counts(vendors=keys))
+        for tree in trees:
+            late = counting.vendors_of_late_part(tree.id) if tree.vendors is None else None
+            if late:
+                tree.late, tree.vendors = True, late
+            for key, part, events in counting.unsettled(tree):
+                if key in held:
+                    left = events - sum(cursors(key).taken.get(tree.id, ()))
+                    reason = part.dropped[1] if part.dropped is not None else BY_USER
+                    cursors(key).settle(
+                        tree.id, events, {reason: left} if left else {}, tree.spans, uncounted=part.joined_events,
+                        apart=events if part.is_apart else 0,
+                    )  # fmt: skip
+        for one in feedback:
+            for key in held.intersection(keys_of(one.tree.refs if one.vendors is None else one.vendors)):
+                if not cursors(key).is_feedback_done(one.key, one.log, one.end):
+                    cursors(key).settle_feedback(one.key, one.tree.id, one.log, one.end, BY_USER)

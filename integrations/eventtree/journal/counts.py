@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
@@ -75,7 +75,7 @@ def count(
     found = Counts()
     found.vendors.update(keys)
     growing: dict[str, LoggedTree] = {}
-    counting = _Counting(journal, cursors, found)
+    counting = Counting(journal, cursors, found)
     begin = dict(offsets or {})
     # The fallback: the vendors of a part, or of feedback, may be named in a log that was not read.
     read = partial(count, journal, cursors, offsets=offsets, damage=damage, on_line=on_line, only=only, keys=keys)
@@ -201,7 +201,7 @@ class _TrustedLogs:
             halfway = (log for log, part in by_log.items() if part.begin < cursor.offsets.get(log, 0) < part.size)
             self.begun.update(cursor.begun(), halfway)
 
-    def add_to(self, counting: _Counting, begin: dict[str, int]) -> dict[str, LogSums]:
+    def add_to(self, counting: Counting, begin: dict[str, int]) -> dict[str, LogSums]:
         """Add the sums of such logs, and set `begin` behind them; returns them."""
         found: dict[str, LogSums] = {}
         for _, names in groupby(self.journal.logs(), process_of):
@@ -276,7 +276,7 @@ def _unsummed_places(data: bytes) -> list[tuple[int, int]] | None:
     return sorted(found)
 
 
-class _Counting:
+class Counting:
     """Adds trees and feedback to the counts of the vendors they name."""
 
     def __init__(self, journal: Journal, cursors: Callable[[Key], Cursor], found: Counts) -> None:
@@ -306,13 +306,21 @@ class _Counting:
         if tree.dropped is not None and not keys:
             events, reason = tree.dropped
             self.found.dropped[reason] += events
-        for key in keys:
-            self.found.vendors.add(key)
+        self.found.vendors.update(keys)
+        for key, part, events in self.unsettled(tree):
+            self.found.waiting[key] += events
+            self.found.joined[key] += part.joined_events
+            self.found.needed.update(tree.spans)
+            if (tree.is_ending or tree.dropped) and self.own in tree.processes:
+                self.found.finished_here.add(key)
+
+    def unsettled(self, tree: LoggedTree) -> Iterator[tuple[Key, LoggedTree, int]]:
+        """The vendors that have not settled a tree: what is left of it for each, and the events to count for that."""
+        for key in keys_of(tree.refs):
             cursor = self.cursors(key)
-            if cursor.is_settled(tree.id, tree.spans):
-                continue
             # Of a tree that was sent before, only its late part is left.
-            part = part_beyond(self.journal, tree, cursor.settled_of(tree.id))
+            is_settled = cursor.is_settled(tree.id, tree.spans)
+            part = None if is_settled else part_beyond(self.journal, tree, cursor.settled_of(tree.id))
             if part is None:
                 continue
             events = total = part.recorded
@@ -322,11 +330,7 @@ class _Counting:
                 seen, counted = self.begun.get((key, tree.id), (0, 0))
                 self.begun[key, tree.id] = seen + total, max(seen + total, taken)
                 events = max(seen + total, taken) - counted
-            self.found.waiting[key] += events
-            self.found.joined[key] += part.joined_events
-            self.found.needed.update(tree.spans)
-            if (tree.is_ending or tree.dropped) and self.own in tree.processes:
-                self.found.finished_here.add(key)
+            yield key, part, events
 
     def taken_of_unread(self) -> Counter[Key]:
         """Events that vendors have taken of trees that were not read: other vendors' trees in a replay, or trees whose

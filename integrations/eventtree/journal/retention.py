@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import calendar
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from itertools import groupby
 
 from eventtree.config import BOUNDS
@@ -25,18 +25,20 @@ def remove_settled(
     kept_bytes: int = KEPT_BYTES,
     kept_seconds: float = KEPT_SECONDS,
     now: float | None = None,
+    unwanted: Set[str] = frozenset(),
     on_line: Callable[[], None] = lambda: None,
 ) -> list[str]:
     """Remove settled logs that are no longer written, oldest first, until the others are within the bounds.
 
     Returns the names of the removed logs. A tree without vendors counts as settled. A log that a vendor has not settled
-    is never removed. `on_line` is called after each line that is read, so that the caller can pause.
+    is never removed; `unwanted` logs need not be old. `on_line` is called after each line that is read, so that the
+    caller can pause.
     """
     now = time.time() if now is None else now
     logs = journal.logs()
     _forget_ended(journal, logs, now - kept_seconds)
     total = sum(journal.files.size(name) for name in logs)
-    old = {name for name in logs if now - _started(name) > kept_seconds}
+    old = {name for name in logs if name in unwanted or now - _started(name) > kept_seconds}
     if total <= kept_bytes and not old:
         return []
     # Counted only if some log may have to go: most calls end before this.

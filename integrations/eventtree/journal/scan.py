@@ -239,7 +239,7 @@ class Scan:
             reader = self.readers[name] = LineReader(self.journal.files, name, self._offsets.get(name, 0))
         found: list[Entry] = []
         before = -1
-        # Read on to the first record: a stretch may have none (only a log's first line, or cleared lines).
+        # Read on to the first record: a stretch may have none (only a log's first line).
         while not found and before != reader.offset:
             before = reader.offset
             lines = reader.read()

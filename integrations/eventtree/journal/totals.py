@@ -27,8 +27,6 @@ TAIL_BYTES = 64 * 1024
 """The longest last line of a log."""
 NO_VENDOR = ""
 """Name under which events of trees without vendors are counted."""
-BY_USER = "by_user"
-"""The reason for dropping events that the user has cleared."""
 REMOVED = "removed"
 """File with the sums of processes whose logs have all been removed."""
 
@@ -83,14 +81,7 @@ def recorded_sums(journal: Journal, only: str | None = None) -> RecordedSums:
     return found
 
 
-def sums_of(journal: Journal, logs: list[str]) -> RecordedSums:
-    """The sums of a process whose remaining logs are `logs`."""
-    found = RecordedSums()
-    _add_process(found, journal, logs)
-    return found
-
-
-def remove_log(journal: Journal, log: str, left: list[str], sums: RecordedSums | None = None) -> bool:
+def remove_log(journal: Journal, log: str, left: list[str]) -> bool:
     """Remove a log that no vendor needs from those `left` of its process; False for the newest of several.
 
     The newest has the sums of all, and goes last; its sums are then kept in `REMOVED`, for the report.
@@ -100,7 +91,7 @@ def remove_log(journal: Journal, log: str, left: list[str], sums: RecordedSums |
     if log == left[-1] != left[0] and not is_partition:
         return False
     if is_partition or log == left[0] == left[-1]:
-        found = sums_of(journal, [log]) if sums is None or is_partition else sums
+        _add_process(found := RecordedSums(), journal, [log])
         kept = {"recorded": found.recorded, "lost": found.lost, "events": found.events, "exact": found.is_exact}
         journal.files.append(REMOVED, frame(0, record.encode({"process": process, **kept})))
     size = journal.files.size(log)
@@ -245,16 +236,12 @@ class _Counting:
                 self.recorded.update(self._names.get(tree_id, ()))
             elif run_id == tree_id and kind in (record.OPEN, record.VENDORS, record.DROP):
                 self._add_root(kind, tree_id, record.decode(line.payload))
-            elif kind == record.GONE:
-                self.is_exact = False
         except Exception:  # noqa: BLE001  (the boundary around each record: one must not stop the others)
             return
 
     def _add_root(self, kind: str, tree_id: str, root: record.Record) -> None:
         named = _names_of(record.refs_of(root))
-        number, reason = (1, "") if kind == record.OPEN else record.dropped_by(root)
-        # Cleared events had been recorded, but in which log is unknown.
-        self.is_exact = self.is_exact and reason != BY_USER
+        number = 1 if kind == record.OPEN else record.events_of(root)
         if kind == record.VENDORS:
             self.is_exact = self.is_exact and tree_id in self._names
             fresh = [name for name in named if name not in self._names.get(tree_id, ())]

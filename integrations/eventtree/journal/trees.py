@@ -58,6 +58,8 @@ class LoggedTree:
     """Events of parts, by the sums in their closes."""
     dropped: tuple[int, str] | None = None
     """Events that were accepted but never recorded, and why."""
+    has_contents: bool = False
+    """Whether `trees_in` has found a record of its runs that is not cleared."""
     takers: int = 0
     """Number of consumers that will take its fold."""
     kept: list[bytes] | None = None
@@ -67,12 +69,6 @@ class LoggedTree:
     def records(self) -> int:
         """Number of its lines."""
         return sum(map(len, self.places.values())) // 2
-
-    @property
-    def has_runs(self) -> bool:
-        """Whether the tree has more than feedback and the count of cleared events."""
-        is_counted = self.dropped is not None and self.dropped[1] != "by_user"
-        return bool(self.events or self.ended or self.root_opened or self.root_closed or is_counted)
 
     def add(self, entry: Entry, clock: Callable[[], float] = float) -> None:
         """Add one record of the tree; `clock` gives the time it was read."""
@@ -111,12 +107,7 @@ class LoggedTree:
             return
         if kind == record.DROP:
             events, reason = record.dropped_by(entry)
-            # Without events read before the tree was cleared; parts of other processes may have come since.
-            joined = record.count_in(entry, "joined")
-            known = 0 if self.dropped is None else self.dropped[0]
-            before = known if self.is_part else record.count_in(entry, "before")
-            rest = max(0, before + events - joined - self.events + self.joined) + max(0, joined - self.joined)
-            self.dropped, self.joined_stated = (rest, reason), self.joined_stated + joined
+            self.dropped = events + (self.dropped or (0,))[0], reason
         self.handed_on += record.count_in(entry, "parts") if has_parts else 0
 
     def _add_part(self, kind: str, run_id: str, payload: bytes, now: float) -> None:
@@ -157,9 +148,7 @@ class LoggedTree:
     @property
     def recorded(self) -> int:
         """Number of events recorded: opened, closed with a damaged open, or only counted."""
-        if self.dropped is not None:  # which counts runs that ended after the tree was cleared, too
-            return self.events + self.dropped[0]
-        return self.events + (0 if self.late else len(self.ended))
+        return self.events + (self.dropped or (0,))[0] + (0 if self.late else len(self.ended))
 
     @property
     def is_apart(self) -> bool:
@@ -285,6 +274,8 @@ ROOT_KINDS = frozenset({OPEN, CLOSE, record.VENDORS, record.DROP})
 """Records of a root that name its vendors or end its tree."""
 
 
+CONTENTS = frozenset({OPEN, record.NOTE, CLOSE})
+"""Records of runs."""
 NOWHERE = array("q")
 
 
@@ -363,13 +354,14 @@ def bytes_at(journal: Journal, lines: Iterable[Place]) -> Iterator[bytes]:
 
 
 def trees_in(journal: Journal) -> dict[str, LoggedTree]:
-    """Every tree of the journal, in the order they opened, with its feedback's lines."""
+    """Every tree of the journal, in the order they opened, with its feedback's lines, and whether it `has_contents`."""
     found: dict[str, LoggedTree] = {}
     for entry in Scan(journal).read_all():
         tree = found.get(entry.tree_id)
         if tree is None:
             tree = found[entry.tree_id] = LoggedTree(entry.tree_id)
         tree.add(entry)
+        tree.has_contents |= entry.kind in CONTENTS and not record.is_cleared(entry.line.payload)
     return found
 
 

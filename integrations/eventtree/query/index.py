@@ -61,7 +61,6 @@ class Index:
         self.pricer = Pricer.of(settings.prices if prices is None else prices, settings.tokenizer)
         self._deliveries = Deliveries(journal)
         self.file = file_of(journal, None if settings.tokenizer else name_of(self.pricer))
-        self._opened: Remembered[str, Opened | None] = Remembered(KEPT_TREES)
         self._lock = RLock()
         self._begin()
 
@@ -190,6 +189,7 @@ class Index:
         self._db = connect(self.file, self._key)
         self._filler = Filler(self.journal, self._db, self.pricer)
         self._search = Search(self._filler)
+        self._opened: Remembered[str, Opened | None] = Remembered(KEPT_TREES)
 
     def _safely(self, work: Callable[[], T]) -> T:
         """Do it. If the file is damaged, or was filled from another journal, do it with a new one."""

@@ -55,8 +55,8 @@ class TreeBuilder:
         """Values that records repeat, by number."""
         self.needs_open = False
         """Whether runs without an open make no event. Otherwise their open was damaged, and their event is marked."""
-        self.others: set[str] = set()
-        """Kinds of other records."""
+        self.cleared: set[str] = set()
+        """Runs of which a record was cleared: they make no event."""
 
     @classmethod
     def of(cls, tree_id: str, records: Iterable[Record]) -> TreeBuilder:
@@ -79,10 +79,10 @@ class TreeBuilder:
                 run.take(entry)
             if record.SAME in entry:
                 self._repeats = True
-        elif kind == record.FEEDBACK:
+            if record.CLEARED in entry:
+                self.cleared.add(run_id)
+        elif kind == record.FEEDBACK and record.CLEARED not in entry:
             self._feedback.append(entry)
-        else:
-            self.others.add(kind)
 
     def hold(self, earlier: Iterable[Record]) -> None:
         """Use the texts in earlier records of the tree, which were sent before this part of it."""
@@ -119,6 +119,8 @@ class TreeBuilder:
     def settle(self, *, part: bool = False) -> Settled | None:
         """Decide all that depends on several runs; each then becomes an event by itself. None if there is no run."""
         seen = [run for run in paced(self._runs.values()) if run.open or (run.close and not self.needs_open)]
+        if self.cleared:
+            seen = [run for run in seen if run.id not in self.cleared]
         if not seen:
             return None
         if self._held or self._repeats:
