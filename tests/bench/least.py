@@ -36,7 +36,7 @@ from llama_index_instrumentation.span import active_span_id
 from eventtree import diagnostics
 from eventtree.content.fast_path import CONVERSATIONS, DATA_IN, LONGEST_WRITTEN, SHORT, USUAL
 from eventtree.content.messages import ELSEWHERE
-from eventtree.journal.overflow import SLOW_SECONDS
+from eventtree.journal.overflow import is_slow
 from eventtree.langchain.awaitable import FINISHED
 from eventtree.langchain.models import GIVEN, IS_URL, PARAMS
 from eventtree.langchain.prompts import params_of
@@ -368,7 +368,7 @@ class Least(BaseCallbackHandler):
             self._size += size
             self._number = number + 1
             self._checksum ^= crc
-            if self._is_holding or write(self._file, line) != size or monotonic() - now > SLOW_SECONDS:
+            if self._is_holding or write(self._file, line) != size or is_slow(monotonic() - now, size):
                 raise Unmet
             self._unsure.append((line, counted))
             self._is_writing = False

@@ -19,13 +19,18 @@ from typing import Any
 from eventtree import diagnostics
 from eventtree.journal.files import Files
 
+DRAIN_BYTES = 256 * 1024
+"""Bytes of waiting lines that are written at once."""
 PROBE_SECONDS = 1.0
 """Pause before the disk is tried again."""
 SLOW_SECONDS = 0.5
 SLOW_BYTES = 8 * 1024 * 1024
 """A write that takes longer, and passes fewer bytes a second, counts as refused."""
-DRAIN_BYTES = 256 * 1024
-"""Bytes of waiting lines that are written at once."""
+
+
+def is_slow(seconds: float, size: int) -> bool:
+    """Whether the disk was slow to write so many bytes."""
+    return seconds > SLOW_SECONDS and seconds * SLOW_BYTES > size
 
 
 class Overflow:
@@ -98,8 +103,7 @@ class Overflow:
                 for line in lines:
                     self._lines.popleft()
                     self.size -= len(line)
-            took = time.monotonic() - began
-            if took > SLOW_SECONDS and took * SLOW_BYTES > sum(map(len, lines)):
+            if is_slow(time.monotonic() - began, sum(map(len, lines))):
                 return False
 
     def start_healer(self) -> Thread | None:
