@@ -13,6 +13,7 @@ import pytest
 
 import eventtree
 from eventtree import ConfigError, EventTree, Report
+from eventtree.delivery.shipper import all_shippers
 from eventtree.langchain import CallbackHandler
 from eventtree.testing import VendorServer
 from eventtree.vendors import Braintrust, HoneyHive
@@ -187,3 +188,24 @@ def test_what_gives_a_coroutine_after_all_has_failed(server: VendorServer) -> No
     record("kept")
     report = eventtree.flush(30)
     assert (report.vendors["braintrust"].delivered, report.failures) == (2, {"keep: TypeError": 1})
+
+
+@pytest.mark.parametrize("is_running", [False, True])
+def test_of_handlers_with_one_journal_the_last_made_counts_for_delivery(
+    server: VendorServer, *, is_running: bool
+) -> None:
+    """Whether or not delivery has begun with the settings of the first."""
+    eventtree.configure(vendors=[braintrust(server)], keep="name:first", exit_timeout=7)
+    CallbackHandler()
+    if is_running:
+        record("first")
+        assert eventtree.flush(30).vendors["braintrust"].delivered == 2
+    eventtree.configure(vendors=[braintrust(server)], keep="name:last", exit_timeout=9)
+    record("first", "last")
+    found = eventtree.flush(30).vendors["braintrust"]
+    assert (found.delivered, found.dropped) == (2 + 2 * is_running, {"sampled": 2})
+    (shipper,) = all_shippers()
+    assert shipper.exit_timeout == 9
+    eventtree.configure(vendors=[braintrust(server)], deliver=False)
+    record("last")
+    assert eventtree.flush(1).vendors["braintrust"].waiting == 2

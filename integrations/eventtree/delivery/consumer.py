@@ -29,6 +29,7 @@ from eventtree.journal.folder import process_of
 from eventtree.journal.holder import stalled_holder
 from eventtree.journal.journal import Journal
 from eventtree.journal.trees import LoggedTree, part_beyond
+from eventtree.tree.filter import judge_of
 from eventtree.vendors import Vendor
 
 BATCH_EVENTS = 500
@@ -134,6 +135,11 @@ class Consumer:
             self._tidy()
             if not due:
                 await self._pause(POLL_SECONDS)
+
+    def serve(self, vendor: Vendor) -> None:
+        """Go on with other settings of the same destination."""
+        self.vendor = self.ledger.vendor = self.sender.vendor = vendor
+        self.ledger.keeps = judge_of(vendor.keep)
 
     def wake(self) -> None:
         """End the pause (called in the loop's thread)."""

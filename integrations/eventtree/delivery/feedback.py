@@ -27,7 +27,6 @@ class FeedbackSender:
     ) -> None:
         """Send by `sender`; feedback on trees of `queue` waits."""
         self.ledger = ledger
-        self.vendor = ledger.vendor
         self.sender = sender
         self.folder = folder
         self.journal = folder.journal
@@ -77,7 +76,9 @@ class FeedbackSender:
             # A wave for each feedback on a tree: a later score must not overtake an earlier one.
             planned.append((one, tree_id, [item._replace(wave=turns[tree_id]) for item in items], fate))
             turns[tree_id] += 1
-        stuck = await self.sender.send(waves((item for _, _, items, _ in planned for item in items), self.vendor))
+        stuck = await self.sender.send(
+            waves((item for _, _, items, _ in planned for item in items), self.ledger.vendor)
+        )
         for one, tree_id, items, fate in planned:
             if tree_id in stuck:
                 one.since = self.clock()
@@ -95,7 +96,7 @@ class FeedbackSender:
     def with_trees(self) -> dict[str, list[PendingFeedback]]:
         """Tree → the feedback on it that goes out with it, where the vendor has no call for it afterwards."""
         found: dict[str, list[PendingFeedback]] = {}
-        for one in self.waiting.values() if self.vendor.feedback_in_trees else ():
+        for one in self.waiting.values() if self.ledger.vendor.feedback_in_trees else ():
             if one.vendors is not None:
                 found.setdefault(one.tree, []).append(one)
         return found
@@ -138,13 +139,13 @@ class FeedbackSender:
             return [], "unknown_id"
         try:
             tree = self.folder.fold(logged).tree if logged is not None else None
-            encoded = self.vendor.encode_feedback(
+            encoded = self.ledger.vendor.encode_feedback(
                 {**entry, "tree": tree_id, "key": one.key}, tree, self.ledger.cursor.learned
             )
         except BaseException as error:  # one that a vendor chokes on must not stop the others
             if diagnostics.must_pass(error):
                 raise
-            diagnostics.failed(f"encoding feedback for {self.vendor.name}", error)
+            diagnostics.failed(f"encoding feedback for {self.ledger.vendor.name}", error)
             return [], "dead"
         if not encoded.items:
             return [], encoded.dropped.get(one.key, "no_place")

@@ -82,8 +82,8 @@ class Shipper(LoopThread):
     def serve(self, vendors: Iterable[Vendor], settings: Settings) -> None:
         """Deliver to these vendors too; starts the thread unless delivery is left to another process.
 
-        Prices, tokenizer and bounds are those of the last settings that set them; a vendor without a `keep` of its own
-        gets that of its settings.
+        The last settings count for the journal; of prices, tokenizer and bounds the last that set them. A vendor
+        without a `keep` of its own gets that of its settings.
 
         Raises:
             ConfigError: the settings' price table is wrong.
@@ -102,7 +102,9 @@ class Shipper(LoopThread):
         fresh = [v for v in vendors if self.vendors.get(_consumer_name(v, self.journal)) != v]
         self.vendors.update({_consumer_name(v, self.journal): v for v in fresh})
         # A running loop is called for new vendors; a starting one finds them in the table.
-        if self._loop is not None and fresh:
+        if not self.deliver:
+            self._call(self._end)
+        elif self._loop is not None and fresh:
             self._call(self._add_consumers)
         self.ensure()
 
@@ -247,13 +249,14 @@ class Shipper(LoopThread):
 
     def _add_consumers(self) -> None:
         """Make a consumer for each vendor, and for older settings that are parked; new settings replace parked ones."""
-        # A consumer that is not parked keeps its settings, with which it can send.
         fresh, vendors = [], dict(self.vendors)  # the app's thread may add one at any moment
         for name, vendor in paced(vendors.items(), each=True):
             known = self.consumers.get(name)
             is_outdated = known is not None and known.takes_over is None and known.vendor != vendor
             if known is None or (is_outdated and known.sender.gate.parked is not None):
                 fresh.append(self._make_consumer(name, vendor))
+            elif is_outdated:
+                known.serve(vendor)
         if not self.all_trees:
             for name, vendor in list(reconfigured(self.journal, vendors, self.consumers)):
                 fresh.append(self._make_consumer(name, vendor, takes_over=name))

@@ -49,7 +49,6 @@ class TreeSender:
     ) -> None:
         """Send by `sender`, count in `ledger`; `feedback` may go out with its tree."""
         self.ledger = ledger
-        self.vendor = ledger.vendor
         self.sender = sender
         self.folder = folder
         self.queue = queue
@@ -65,7 +64,7 @@ class TreeSender:
         """Fold, plan and send trees; settle each that has nothing left to send."""
         self.on_the_way = due
         try:
-            ended_late = {tree.id for tree in due if tree.late and tree.ended and self.vendor.accepts_updates}
+            ended_late = {tree.id for tree in due if tree.late and tree.ended and self.ledger.vendor.accepts_updates}
             ended_late = {tree_id for tree_id in ended_late if not self.ledger.is_left_out(tree_id)}
             whole = await self.folder.find(ended_late)
             pending = {tree.id: PendingTree(tree) for tree in due}
@@ -73,13 +72,13 @@ class TreeSender:
             is_any_part = self.ledger.cursor.partly or any(tree.late or tree.is_apart for tree in due)
             planned = plan(
                 self._trees(pending),
-                self.vendor,
+                self.ledger.vendor,
                 more=updates,
                 is_wanted=(lambda item: self._is_left(item, pending)) if is_any_part else None,
             )
             let_go(self._folded)
             for tree_id in planned.failed:
-                self._bury_tree(pending[tree_id], planned.words(tree_id, self.vendor))
+                self._bury_tree(pending[tree_id], planned.words(tree_id, self.ledger.vendor))
             for tree_id, dropped in planned.dropped:
                 pending[tree_id].dropped = pending[tree_id].dropped + Counter(dropped.values())
             stuck = await self.sender.send(planned.waves)
@@ -109,7 +108,7 @@ class TreeSender:
         said = self.feedback.with_trees()
         for one in pending.values():
             logged = one.logged
-            if logged.dropped is not None or (logged.late and not self.vendor.accepts_updates):
+            if logged.dropped is not None or (logged.late and not self.ledger.vendor.accepts_updates):
                 dropped, reason = logged.dropped or (0, "late")
                 one.events = dropped + logged.events
                 one.dropped = Counter({reason: one.events})
@@ -127,7 +126,7 @@ class TreeSender:
                     one.left_out = len(events)
                     one.dropped = one.dropped + Counter(sampled=one.left_out)
                 elif tree is not None:
-                    tree = _by_itself(tree) if logged.is_apart and not self.vendor.accepts_parts else tree
+                    tree = _by_itself(tree) if logged.is_apart and not self.ledger.vendor.accepts_parts else tree
                     yield self._with_feedback(tree, said.get(tree.id))
             self.folder.rest()
 
@@ -158,17 +157,17 @@ class TreeSender:
         if item.key in self.ledger.cursor.partly.get(item.tree_id, ()):
             return False
         logged = pending[item.tree_id].logged
-        return bool(item.event_ids) or not (logged.late or (logged.is_apart and self.vendor.accepts_parts))
+        return bool(item.event_ids) or not (logged.late or (logged.is_apart and self.ledger.vendor.accepts_parts))
 
     def _updates(self, late: LoggedTree, whole: LoggedTree) -> list[Item]:
         """Items that update runs which ended in this late part, and were sent while they were still open."""
         try:
             tree = self.folder.fold(whole).tree
-            items = () if tree is None else self.vendor.encode_update(tree, late.ended)
+            items = () if tree is None else self.ledger.vendor.encode_update(tree, late.ended)
         except BaseException as error:  # the boundary around each tree: one must not stop the others
             if diagnostics.must_pass(error):
                 raise
-            diagnostics.failed(f"encoding for {self.vendor.name}", error)
+            diagnostics.failed(f"encoding for {self.ledger.vendor.name}", error)
             return []
         done = self.ledger.cursor.partly.get(late.id, ())
         return [item for item in items if item.key not in done]
@@ -176,5 +175,5 @@ class TreeSender:
     def _bury_tree(self, one: PendingTree, words: str) -> None:
         tree = self.folder.fold(one.logged).tree
         ids = tuple(event.id for event in tree.events) if tree is not None else ()
-        item = Item(one.logged.id, one.logged.id, ids, next(iter(self.vendor.routes)), b"")
+        item = Item(one.logged.id, one.logged.id, ids, next(iter(self.ledger.vendor.routes)), b"")
         self.ledger.buried(item, words)
