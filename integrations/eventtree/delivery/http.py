@@ -8,7 +8,7 @@ A request uses our own connections (connection.py), or httpx's transport if the 
 
 - `deadline` covers the whole exchange: connecting, TLS, a slow upload, silence, a body that drips.
 - A reply's body stops at `max_reply_bytes`, counted as received and again as decompressed (zlib gets the bound, so
-  a bomb is never inflated beyond it). Header blocks over 100 kB are refused.
+  a bomb is never inflated beyond it). Header blocks over 100 kB are refused by the protocol library below.
 - Nothing is followed or added to delivery's request: no redirects, no cookies, no .netrc. Proxies of the environment
   apply, except to loopback.
 - TLS is always verified, 1.2 at least. No setting turns that off.
@@ -23,11 +23,13 @@ import os
 import re
 import ssl
 import zlib
-from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.request import getproxies, proxy_bypass
+
+import h11
 
 from eventtree import diagnostics
 from eventtree.config import BOUNDS
@@ -172,9 +174,9 @@ class Http:
         if request.content or request.method != "GET":
             lines = b"%sContent-Length: %d\r\n" % (lines, len(request.content))
         head = b"%s %s HTTP/1.1\r\n%s\r\n" % (request.method.encode(), path, lines)
-        asked = self._connections.ask(origin_in(url), head, request.content, self._connect_timeout)
+        asked = self._connections.ask(origin_in(url), request.method, head, request.content, self._connect_timeout)
         connection, status, headers = await asked
-        return Answer(status, headers, connection, connection.aclose)
+        return Answer(status, joined(headers), connection, connection.aclose)
 
     async def _answer_by_proxy(self, proxy: str, request: Request, headers: tuple[tuple[str, str], ...]) -> Answer:
         import httpx
@@ -279,7 +281,17 @@ def failures() -> tuple[type[Exception], ...]:
     """Errors a request may raise."""
     import httpx
 
-    return (OSError, ValueError, RuntimeError, ImportError, ExceptionGroup, httpx.HTTPError, httpx.InvalidURL)
+    broken = (OSError, ValueError, RuntimeError, ImportError, ExceptionGroup)
+    return (*broken, h11.ProtocolError, httpx.HTTPError, httpx.InvalidURL)
+
+
+def joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """An answer's headers by name; repeated ones are joined by commas. h11 gives names in lower case."""
+    found: dict[str, str] = {}
+    for raw_name, raw_value in headers:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        found[name] = f"{found[name]}, {value}" if name in found else value
+    return found
 
 
 PLAIN_URL = re.compile(r"(https?://[^/?#]+)(/[\w/?=&-]*)", re.ASCII)

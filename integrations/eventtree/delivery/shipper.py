@@ -39,7 +39,7 @@ T = TypeVar("T")
 FLUSH_POLL_SECONDS = 0.01
 FLUSH_LONGEST_SECONDS = 0.1
 
-IMPORTED = ("httpx", "genai_prices.data_snapshot")
+IMPORTED = ("httpx", "h11", "genai_prices.data_snapshot")
 """Modules that delivery imports in its own thread, so that the app does not wait for them."""
 FORK_SECONDS = 5.0
 """Longest time that a fork waits for these imports: a half-imported module would stay so in the child."""
