@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 import uuid
 
 import click
 
 from eventtree import config
 from eventtree.cli.main import main, say, timeout_option
+from eventtree.cli.ship import until_idle
 from eventtree.delivery.consumer import Consumer
 from eventtree.delivery.report import VendorTotals
 from eventtree.errors import ConfigError, JournalError
@@ -25,7 +25,6 @@ MARK = "eventtree-doctor"
 HIDDEN = frozenset({"name", "api_key", "base_url", "allow_plain_http"})
 PROBE = "doctor.lock"
 """A file that is written, locked and removed."""
-STEP_SECONDS = 0.2
 
 
 @main.command("doctor")
@@ -116,21 +115,13 @@ def _send(vendors: list[Vendor], timeout: float) -> bool:
         say("Nothing was sent: EVENTTREE_ENABLED switches recording off.")
         return False
     say(f"Sending tree {_record(pipeline)}, tagged {MARK}.")
-    end = time.monotonic() + timeout
-    report = pipeline.shipper.flush(0)
-    while time.monotonic() < end and not _is_over(pipeline, report.vendors):
-        report = pipeline.shipper.flush(min(STEP_SECONDS, max(0.0, end - time.monotonic())))
-    consumers = {consumer.vendor.name: consumer for consumer in pipeline.shipper.consumers.values()}
-    verdicts = [_say_verdict(vendor, report.vendors.get(vendor.name), consumers.get(vendor.name)) for vendor in vendors]
-    pipeline.shipper.stop()
+    shipper = pipeline.shipper
+    shipper.ensure()
+    until_idle(shipper, timeout)
+    found, consumers = shipper.report().vendors, {one.vendor.name: one for one in shipper.consumers.values()}
+    verdicts = [_say_verdict(vendor, found.get(vendor.name), consumers.get(vendor.name)) for vendor in vendors]
+    shipper.stop()
     return all(verdicts)
-
-
-def _is_over(pipeline: Pipeline, sums: dict[str, VendorTotals]) -> bool:
-    consumers = list(pipeline.shipper.consumers.values())
-    return len(consumers) == len(sums) and all(
-        consumer.sender.gate.parked or not sums[consumer.vendor.name].waiting for consumer in consumers
-    )
 
 
 def _say_verdict(vendor: Vendor, sums: VendorTotals | None, consumer: Consumer | None) -> bool:
@@ -143,11 +134,8 @@ def _say_verdict(vendor: Vendor, sums: VendorTotals | None, consumer: Consumer |
         letters = consumer.dead.read()
         say(f"{vendor.name}: REFUSED {sums.dead} of {sums.accepted} events: {letters[0]['words']}")
     elif sums.waiting:
-        why = (
-            consumer.sender.gate.parked.reason
-            if consumer.sender.gate.parked
-            else consumer.sender.gate.trouble or "no answer in time"
-        )
+        gate = consumer.sender.gate
+        why = gate.parked.reason if gate.parked else gate.trouble or "no answer in time"
         say(f"{vendor.name}: NOT TAKEN, {why}")
     else:
         say(f"{vendor.name}: took {sums.delivered} events in {consumer.sender.requests} requests{dropped}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import click
 
@@ -59,16 +59,16 @@ def ship(folder: str | None, names: tuple[str, ...], follow: bool, replay: bool,
         if follow:
             _follow(shipper, None if names else journal, lacking)
         else:
-            is_done = _until_idle(shipper, timeout)
+            is_done = until_idle(shipper, timeout)
     except KeyboardInterrupt:
         say("Stopped. Events not yet sent stay in the journal.", err=True)
     busy = [one.vendor.name for one in shipper.consumers.values() if one.cursor is None] if replay else []
     shipper.stop(2.0)
     found = shipper.report()
     console().print(report_view(found))
-    others = _say_others(found, shipper, journal)
-    mine = {f"{vendor.name}.{vendor.fingerprint(journal.salt)}" for vendor in shipper.vendors.values()}
-    left = sum(sums.waiting for sums in found.vendors.values() if f"{sums.name}.{sums.fingerprint}" in mine)
+    ours = {vendor.name: vendor.fingerprint(journal.salt) for vendor in shipper.vendors.values()}
+    others = _say_others(found, ours)
+    left = sum(sums.waiting for sums in found.vendors.values() if ours.get(sums.name) == sums.fingerprint)
     if left and not is_done:
         hint = "They stay in the journal: run it again, give it more time with --timeout, or let it --follow."
         say(f"Time ran out after {timeout:g} s: {plural(left, 'event')} still wait. {hint}", err=True)
@@ -78,10 +78,9 @@ def ship(folder: str | None, names: tuple[str, ...], follow: bool, replay: bool,
     return int(bool(left or errors or busy or (others and not replay)))
 
 
-def _say_others(found: Report, shipper: Shipper, journal: Journal) -> int:
+def _say_others(found: Report, ours: Mapping[str, str]) -> int:
     """Print which events still wait because they were recorded with other settings; return how many can be sent."""
     waiting = 0
-    ours = {vendor.name: vendor.fingerprint(journal.salt) for vendor in shipper.vendors.values()}
     for sums in found.vendors.values():
         if sums.waiting and sums.name in ours and ours[sums.name] != sums.fingerprint:
             others = "with another key, host or project than this environment's"
@@ -122,7 +121,7 @@ def _say_lacking(errors: Iterable[ConfigError | None]) -> None:
             say(f"eventtree: {error}. Its events stay in the journal.", err=True)
 
 
-def _until_idle(shipper: Shipper, timeout: float) -> bool:
+def until_idle(shipper: Shipper, timeout: float) -> bool:
     """Deliver, with a progress bar, until all consumers are idle; False if time ran out."""
     deadline = time.monotonic() + timeout
     idle = 0

@@ -37,11 +37,6 @@ class Stat:
     """The standard deviation; None of a single value."""
     count: int
 
-    @classmethod
-    def of(cls, values: list[float]) -> Stat:
-        """The statistics of at least one value."""
-        return cls(fmean(values), stdev(values) if len(values) > 1 else None, len(values))
-
 
 class ExperimentRow(NamedTuple):
     """One tree of an experiment: a row of the dataset, the answer to it, and its scores."""
@@ -70,12 +65,11 @@ class ExperimentRow(NamedTuple):
     @classmethod
     def of(cls, tree: EventTree) -> ExperimentRow:
         """The row of a tree."""
-        links = {name: tree.root.metadata.get(f"eventtree_{name}") for name in ("datapoint_id", "expected")}
-        point = links["datapoint_id"]
-        dollars = tree.total_usd
+        root, dollars, known = tree.root, tree.total_usd, tree.root.metadata
+        point = known.get("eventtree_datapoint_id")
         return cls(
-            None if point is None else str(point), tree.root.inputs, links["expected"], tree.root.outputs,
-            scores_of(tree), str(tree.root.status), None if dollars is None else float(dollars), tree.root.duration,
+            None if point is None else str(point), root.inputs, known.get("eventtree_expected"), root.outputs,
+            scores_of(tree), str(root.status), None if dollars is None else float(dollars), root.duration,
             tree.total_tokens, tree.id,
         )  # fmt: skip
 
@@ -100,7 +94,7 @@ class Experiment(Tabled):
         for name in (*self.score_names, *FIGURES):
             values = [value for row in self.rows if (value := row.figure(name)) is not None]
             if values:
-                found[name] = Stat.of(values)
+                found[name] = Stat(fmean(values), stdev(values) if len(values) > 1 else None, len(values))
         return found
 
     @property
@@ -155,11 +149,6 @@ class Comparison(Tabled):
         after = {row.key: row for row in mine.rows}
         self.pairs = [(before[key], row) for key, row in after.items() if key in before]
 
-    @property
-    def names(self) -> list[str]:
-        """Names of the figures that both experiments have."""
-        return [name for name in self.mine.stats if name in self.theirs.stats]
-
     def change(self, name: str) -> tuple[float, int, int, int] | None:
         """Mean change of a figure over the pairs that have it in both, and how many rose, fell and stayed."""
         both = [(one.figure(name), two.figure(name)) for one, two in self.pairs]
@@ -172,9 +161,9 @@ class Comparison(Tabled):
     def table(self) -> Table:
         """A line for each figure: both means, and how it changed."""
         headings = ["", shorten(self.theirs.name, 30), shorten(self.mine.name, 30), "change", "rose", "fell", "same"]
-        rows = []
-        for name in self.names:
-            means = [figure(name, one.stats[name].mean) for one in (self.theirs, self.mine)]
+        before, after, rows = self.theirs.stats, self.mine.stats, []
+        for name in (one for one in after if one in before):
+            means = [figure(name, stats[name].mean) for stats in (before, after)]
             change = self.change(name)
             moved = ["", "", "", ""] if change is None else [figure(name, change[0], sign=True), *map(str, change[1:])]
             rows.append([name, *means, *moved])

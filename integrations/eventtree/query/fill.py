@@ -32,7 +32,7 @@ from eventtree.query.packed import (
     stored,
     unpacked,
 )
-from eventtree.query.row import COLUMNS, Shape, figures, microseconds
+from eventtree.query.row import COLUMNS, Shape, figures
 from eventtree.query.store import transaction
 from eventtree.remembered import Remembered
 from eventtree.tree.events import Pricing
@@ -237,7 +237,7 @@ class Filler:
         tree = fold_records(tree_id, records, self.pricing)
         if tree is None:
             return (number,)
-        number = self._number(stored_id, number, start_of(number_at(microseconds(tree.root.start))))
+        number = self._number(stored_id, number, start_of(number_at(round(tree.root.start.timestamp() * 1_000_000))))
         if tree.root.duration is None:
             now = time.monotonic()
             self._waits[number] = now + REFOLD_FACTOR * (now - began)

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from threading import RLock
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from eventtree import config
@@ -27,7 +26,7 @@ from eventtree.query.fill import FOREVER, Filler
 from eventtree.query.opened import Deliveries, Delivery, Opened, Place
 from eventtree.query.packed import ROOTED, id_of, start_of, stored, with_affix
 from eventtree.query.search import ALL, Cursor, Page, Search
-from eventtree.query.store import connect, discard, file_of, is_busy, key_of, transaction
+from eventtree.query.store import connect, discard, file_of, has_key, is_busy, key_of, transaction
 from eventtree.remembered import Remembered
 from eventtree.tree.filter import Filter
 from eventtree.tree.stored import fold_records
@@ -67,9 +66,7 @@ class Index:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -133,7 +130,7 @@ class Index:
         """The trees that a filter chooses, oldest first, one at a time, so that one alone takes memory."""
         with self._lock:
             # Without a filter no row is needed, only the places of lines.
-            self._safely(lambda: self._filler.fill() if chosen.choices else self._filler.place_all())
+            self._safely(self._filler.fill if chosen.choices else self._filler.place_all)
             condition = self._search.condition(chosen)
             rows = f"SELECT tree, id, shape FROM trees WHERE ({condition.sql})" if chosen.choices else ALL_PLACED
             found = self._db.execute(f"{rows} ORDER BY tree", condition.values)
@@ -151,9 +148,7 @@ class Index:
     def progress(self) -> tuple[int, int]:
         """Trees that have their row, and all trees found so far."""
         with self._lock:
-            found, stale = self._db.execute(
-                "SELECT (SELECT count(*) FROM ids), (SELECT count(*) FROM stale)"
-            ).fetchone()
+            ((found, stale),) = self._db.execute("SELECT (SELECT count(*) FROM ids), (SELECT count(*) FROM stale)")
             return found - stale, found
 
     @contextmanager
@@ -194,9 +189,7 @@ class Index:
     def _safely(self, work: Callable[[], T]) -> T:
         """Do it. If the file is damaged, or was filled from another journal, do it with a new one."""
         try:
-            if key_of(self.journal) == self._key and self._db.execute("SELECT key FROM about").fetchone() == (
-                self._key,
-            ):
+            if key_of(self.journal) == self._key and has_key(self._db, self._key):
                 return work()
         except (sqlite3.DatabaseError, ValueError) as error:
             if is_busy(error):

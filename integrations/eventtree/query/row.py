@@ -7,7 +7,7 @@ once, and a filter judges it once, by the same code that judges a tree.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import islice
@@ -92,23 +92,11 @@ COLUMNS = (
 """Columns of the index's table of trees after the number: id, shape, and those of `figures`."""
 
 
-PLAIN = (
-    "id", "start", "name", "kind", "status", "running", "session", "user", "events", "errors", "tokens", "unpriced",
-    "duration", "feedback",
-)  # fmt: skip
-"""Fields of a `TreeRow` that need no conversion."""
-
-
 def figures(tree: EventTree) -> tuple[Any, ...]:
     """The columns of a tree after its id and shape."""
     root = tree.root
     numbers = (NUMBER_WORDS["events"](tree), NUMBER_WORDS["errors"](tree), tree.total_tokens, exact(tree.total_usd))
     return (*numbers, tree.unpriced, root.duration, len(tree.feedback), root.session_id, root.user)
-
-
-def microseconds(start: datetime) -> int:
-    """A time as microseconds since the epoch."""
-    return round(start.timestamp() * 1_000_000)
 
 
 def exact(usd: Decimal | None) -> float | str | None:
@@ -166,7 +154,7 @@ class TreeRow:
     @property
     def plain(self) -> dict[str, Any]:
         """Plain values by name, for data frames and JSON. Dollars are a float, lists of names one text."""
-        named = {name: getattr(self, name) for name in PLAIN}
+        named = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "shape"}
         return {
             **named, "usd": None if self.usd is None else float(self.usd), "models": ", ".join(self.models),
             "tags": ", ".join(self.shape.tag), "error_types": ", ".join(self.shape.error),

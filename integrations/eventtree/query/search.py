@@ -182,8 +182,8 @@ class Condition:
             return f"({' OR '.join(self._with(sql, *values) for sql, values in ends)})"
         if term.word in OWN_COLUMNS:
             return self._own_column(term)
-        fitting = (str(number) for number, shape in self.shapes.items() if _fits(term, shape))
-        return f"shape IN ({','.join(fitting)})"
+        fitting = (number for number, shape in self.shapes.items() if any(map(term.fits_text, shape.texts(term.word))))
+        return f"shape IN ({','.join(map(str, fitting))})"
 
     def _own_column(self, term: Term) -> str:
         self.terms.append(term)
@@ -207,7 +207,3 @@ def needles(chosen: Filter) -> list[str]:
         for terms in chosen.choices
     ]
     return [max(each, key=len) for each in texts] if all(texts) else []
-
-
-def _fits(term: Term, shape: Shape) -> bool:
-    return any(map(term.fits_text, shape.texts(term.word)))

@@ -135,7 +135,7 @@ def _connect(file: str, key: str) -> sqlite3.Connection:
         connection.create_function("share_of", 1, lambda stored: share_of(id_of(stored)), deterministic=True)
         connection.create_function("has_affix", 2, has_affix, deterministic=True)
         connection.executescript(SCHEMA)
-        if not _has_key(connection, key):  # asked first: emptying waits for a process that fills the index
+        if not has_key(connection, key):  # asked first: emptying waits for a process that fills the index
             _empty(connection, key)
     except sqlite3.Error:
         connection.close()
@@ -143,14 +143,14 @@ def _connect(file: str, key: str) -> sqlite3.Connection:
     return connection
 
 
-def _has_key(connection: sqlite3.Connection, key: str) -> bool:
-    known: tuple[str] | None = connection.execute("SELECT key FROM about").fetchone()
-    return known == (key,)
+def has_key(connection: sqlite3.Connection, key: str) -> bool:
+    """Whether the index was filled from the state with this key."""
+    return bool(connection.execute("SELECT key FROM about").fetchone() == (key,))
 
 
 def _empty(connection: sqlite3.Connection, key: str) -> None:
     with transaction(connection):
-        if _has_key(connection, key):
+        if has_key(connection, key):
             return  # another process was quicker
         for table in ("about", "logs", "verified", "ids", "lines", "stale", "shapes", "trees"):
             connection.execute(f"DELETE FROM {table}")

@@ -311,7 +311,7 @@ class VendorServer:
         except Refusal as refusal:
             # A vendor's own words; where the path is none's, plain text.
             status = refusal.status or (rules.refusal_status if rules else 404)
-            body = rules.error_body(status, refusal.flaws) if rules else str(refusal)
+            body = rules.error_body(status, refusal) if rules else str(refusal)
             return Reply(body, status, problem=str(refusal))
 
     def _check_key(self, rules: VendorRules, incoming: Incoming) -> None:
@@ -355,7 +355,7 @@ def to_wire(rules: VendorRules | None, reply: Reply, answer: Answer) -> Outgoing
     status = reply.status if answer.status is None else answer.status
     body = reply.body if answer.status is None else answer.body
     if answer.status is not None and body is None and rules is not None:
-        body = rules.error_body(status, refuse(f"scripted {status}").flaws)
+        body = rules.error_body(status, refuse(f"scripted {status}"))
     content_type, raw = encode(body)
     own = reply.content_type if answer.status is None else None
     return Outgoing(status, {"Content-Type": own or content_type, **answer.headers}, raw, cut=answer.cut)

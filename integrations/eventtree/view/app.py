@@ -28,7 +28,7 @@ from eventtree.tree.filter import Filter, quoted
 from eventtree.tree.links import resumed_in
 from eventtree.view import shape
 from eventtree.view.guards import Guards
-from eventtree.view.live import Tail
+from eventtree.view.live import MOST_PAGES, Tail
 
 STATIC = Path(__file__).parent / "static"
 ROWS = 100
@@ -91,9 +91,7 @@ class View:
         tree, event = "/api/trees/{tree}", "/api/trees/{tree}/events/{event}"
         gets = {
             "/": lambda _: FileResponse(STATIC / "index.html"),
-            "/favicon.ico": lambda _: FileResponse(
-                STATIC / "icon.svg"
-            ),  # asked for with pages that name no icon: refusals
+            "/favicon.ico": lambda _: FileResponse(STATIC / "icon.svg"),  # pages of refusals name no icon
             "/api/trees": self.trees,  # rows of the list, newest first: ?q=FILTER&before=…&limit=…
             tree: self.tree,  # one tree without contents
             event: self.event,  # one event
@@ -181,7 +179,7 @@ class View:
         )
 
     async def live(self, request: Request) -> Response:
-        if self.tail.is_full:
+        if len(self.tail.pages) >= MOST_PAGES:
             raise HTTPException(503, "too many pages are open")
         return StreamingResponse(self.tail.messages(), media_type="text/event-stream")
 

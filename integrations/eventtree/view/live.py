@@ -70,20 +70,15 @@ class Tail:
         """`idle` does other work while nothing changes; once it returns True, it is called less often."""
         self.journal = journal
         self.idle = idle
-        self._pages: set[asyncio.Queue[str | None]] = set()
+        self.pages: set[asyncio.Queue[str | None]] = set()
         self._task: asyncio.Task[None] | None = None
         self._is_watching = asyncio.Event()
         """Set while changes are sent to the pages."""
 
-    @property
-    def is_full(self) -> bool:
-        """Whether no more pages are accepted."""
-        return len(self._pages) >= MOST_PAGES
-
     async def messages(self) -> AsyncIterator[str]:
         """Server-sent events, until the page closes or is too slow."""
         page: asyncio.Queue[str | None] = asyncio.Queue(WAITING_MESSAGES)
-        self._pages.add(page)
+        self.pages.add(page)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._watch())
         try:
@@ -97,13 +92,13 @@ class Tail:
                 except TimeoutError:
                     message = ": still here\n\n"
         finally:
-            self._pages.discard(page)
+            self.pages.discard(page)
 
     async def _watch(self) -> None:
         changes = await asyncio.to_thread(Changes, self.journal)
         self._is_watching.set()
         rests = True
-        while self._pages:
+        while self.pages:
             await asyncio.sleep(POLL_SECONDS if rests else REST_SECONDS)
             try:
                 news = await asyncio.to_thread(changes.look)
@@ -117,10 +112,10 @@ class Tail:
         self._is_watching.clear()
 
     def _send(self, news: dict[str, object]) -> None:
-        for page in list(self._pages):
+        for page in list(self.pages):
             try:
                 page.put_nowait(f"data: {json.dumps(news)}\n\n")
             except asyncio.QueueFull:
-                self._pages.discard(page)
+                self.pages.discard(page)
                 page.get_nowait()
                 page.put_nowait(None)

@@ -229,11 +229,11 @@ def new_id(prefix: str = "") -> str:
     return f"{prefix}{uuid.uuid4().hex}" if prefix else str(uuid.uuid4())
 
 
-def detail_body(status: int, flaws: tuple[Flaw, ...]) -> Json:
+def detail_body(status: int, refusal: Refusal) -> Json:
     """Make an error body as FastAPI does, which Humanloop and Nebuly use."""
     if status == 422:
-        return {"detail": [{"loc": ["body", *flaw.at], "msg": flaw.text, "type": flaw.kind} for flaw in flaws]}
-    return {"detail": "; ".join(map(str, flaws))}
+        return {"detail": [{"loc": ["body", *flaw.at], "msg": flaw.text, "type": flaw.kind} for flaw in refusal.flaws]}
+    return {"detail": str(refusal)}
 
 
 Handler = Callable[[Call, Any], Reply]
@@ -265,6 +265,6 @@ class VendorRules:
     state: type[VendorState]
     auth: Literal["bearer", "x-api-key", "optional"]
     refusal_status: int
-    error_body: Callable[[int, tuple[Flaw, ...]], Json]
+    error_body: Callable[[int, Refusal], Json]
     base: str = ""
     max_bytes: int | None = None

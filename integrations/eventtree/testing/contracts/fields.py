@@ -11,14 +11,13 @@ import uuid
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cache
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from eventtree.testing.contracts.contract import Flaw, Json, Refusal
 
-T = TypeVar("T")
 Place = tuple[str | int, ...]
 
 closed = with_config(ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
@@ -34,20 +33,31 @@ def wrong(text: str) -> PydanticCustomError:
     return PydanticCustomError("value_error", "{text}", {"text": text})
 
 
+def wrong_if(text: str, is_wrong: Callable[[Any], bool]) -> AfterValidator:
+    """The rule of a table or a field that refuses wrong values with this text."""
+
+    def check(value: Any) -> Any:
+        if is_wrong(value):
+            raise wrong(text)
+        return value
+
+    return AfterValidator(check)
+
+
 def unit_of(value: float) -> str:
     """Guess the unit of a time since 1970 from its size."""
     return next((unit for least, unit in reversed(UNITS) if value >= least), "no time of our days")
 
 
-def in_unit(expected: str) -> Callable[[float], float]:
-    """Make a check that a time since 1970 is in the `expected` unit."""
+def in_unit(expected: str) -> AfterValidator:
+    """The rule that a time since 1970 is in the `expected` unit."""
 
     def check(value: float) -> float:
         if unit_of(value) != expected:
             raise wrong(f"must be {expected} since 1970, looks like {unit_of(value)}")
         return value
 
-    return check
+    return AfterValidator(check)
 
 
 def canonical_uuid(value: str) -> str:
@@ -74,22 +84,9 @@ def iso_time(value: str) -> str:
     return value
 
 
-def not_blank(value: str) -> str:
-    """Refuse a text of white space only."""
-    if not value.strip():
-        raise wrong("must not be empty")
-    return value
-
-
-def time_order(start: str, end: str) -> Callable[[T], T]:
-    """Make a check of a table that its `end` does not come before its `start` (both numbers or both ISO texts)."""
-
-    def check(fields: T) -> T:
-        if seconds_between(fields, start, end, default=0) < 0:
-            raise wrong(f"{end} is before {start}")
-        return fields
-
-    return check
+def time_order(start: str, end: str) -> AfterValidator:
+    """The rule of a table that its `end` does not come before its `start` (both numbers or both ISO texts)."""
+    return wrong_if(f"{end} is before {start}", lambda fields: seconds_between(fields, start, end, default=0) < 0)
 
 
 def seconds_between(fields: Any, start: str, end: str, *, default: float) -> float:
@@ -117,15 +114,15 @@ def whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Text = Annotated[str, AfterValidator(not_blank)]
+Text = Annotated[str, wrong_if("must not be empty", lambda value: not value.strip())]
 Count = Annotated[int, Field(ge=0)]
 Amount = Annotated[float, Field(ge=0)]
 
 Object = dict[str, Any]
 Uuid = Annotated[str, AfterValidator(canonical_uuid)]
 IsoTime = Annotated[str, AfterValidator(iso_time)]
-EpochMs = Annotated[int, AfterValidator(in_unit("milliseconds")), BeforeValidator(whole)]
-EpochSeconds = Annotated[float, AfterValidator(in_unit("seconds"))]
+EpochMs = Annotated[int, in_unit("milliseconds"), BeforeValidator(whole)]
+EpochSeconds = Annotated[float, in_unit("seconds")]
 NumbersOnly = BeforeValidator(numbers_only)
 
 

@@ -22,7 +22,7 @@ from eventtree.testing.contracts.contract import (
     new_id,
     refuse,
 )
-from eventtree.testing.contracts.fields import IsoTime, Object, Text, closed, known_keys, parse, wrong
+from eventtree.testing.contracts.fields import IsoTime, Object, Text, closed, known_keys, parse, wrong, wrong_if
 from eventtree.testing.contracts.humanloop import LogFields, Message, ModelFields, TokenFields, humanloop
 
 PAIRS = (("session_id", "session_reference_id"), ("parent_id", "parent_reference_id"))  # 3.2: at most one of each
@@ -39,13 +39,6 @@ def one_of_each(log: Any) -> Any:
         if log.keys() >= set(pair):
             raise wrong(f"takes at most one of {' and '.join(pair)}")
     return log
-
-
-def value_or_unset(item: Any) -> Any:
-    """3.5: the value may be left out only to unset."""
-    if "value" not in item and item.get("unset") is not True:
-        raise wrong("needs a value, or unset: true")
-    return item
 
 
 @closed
@@ -138,6 +131,11 @@ class Feedback(TypedDict, total=False):
     user: str
     created_at: IsoTime
     unset: bool
+
+
+VALUE_OR_UNSET = wrong_if(  # 3.5: the value may be left out only to unset
+    "needs a value, or unset: true", lambda item: "value" not in item and item.get("unset") is not True
+)
 
 
 @closed
@@ -279,7 +277,7 @@ def patch_by_reference(call: Call, state: HumanloopV4Ledger) -> Reply:
 
 def check_feedback(item: Json, state: HumanloopV4Ledger, *at: str | int) -> Json:
     """3.5: feedback is about a log that exists."""
-    parse(Annotated[Feedback, AfterValidator(value_or_unset)], item, *at)
+    parse(Annotated[Feedback, VALUE_OR_UNSET], item, *at)
     if item["data_id"] not in state.logs:
         raise refuse("unknown log", *at, "data_id", status=404)
     return item

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Required
 
-from pydantic import AfterValidator
 from typing_extensions import TypedDict
 
 from eventtree.testing.contracts.contract import (
@@ -33,7 +32,7 @@ from eventtree.testing.contracts.fields import (
     parse,
     seconds_between,
     time_order,
-    wrong,
+    wrong_if,
 )
 from eventtree.testing.contracts.humanloop import LogFields, Message, MessageFields, ModelFields, TokenFields, humanloop
 
@@ -42,19 +41,10 @@ OUTCOMES = {"output", "output_message", "error"}  # 2.5, point 3
 LogStatus = Literal["complete", "incomplete"]
 
 
-def path_or_id(log: Any) -> Any:
-    """2.3: leaving both out cannot work."""
-    if not log.keys() & {"path", "id"}:
-        raise wrong("needs path or id")
-    return log
-
-
-def latency_in_seconds(log: Any) -> Any:
+def latency_after_end(log: Any) -> bool:
     """2.1: provider_latency is in seconds, so it is not longer than the span."""
     elapsed = seconds_between(log, "start_time", "end_time", default=float("inf"))
-    if log.get("provider_latency", 0) > elapsed + SLACK_SECONDS:
-        raise wrong("provider_latency is longer than the span: it is in seconds")
-    return log
+    return bool(log.get("provider_latency", 0) > elapsed + SLACK_SECONDS)
 
 
 @closed
@@ -288,9 +278,9 @@ class PromptUpdate(ToolUpdate, TokenFields, total=False):
 
 
 ACROSS = (
-    AfterValidator(path_or_id),
-    AfterValidator(time_order("start_time", "end_time")),
-    AfterValidator(latency_in_seconds),
+    wrong_if("needs path or id", lambda log: not log.keys() & {"path", "id"}),  # 2.3: leaving both out cannot work
+    time_order("start_time", "end_time"),
+    wrong_if("provider_latency is longer than the span: it is in seconds", latency_after_end),
 )
 """Rules that compare several fields of a log."""
 TABLES: dict[tuple[Dialect, str], tuple[Any, Any]] = {

@@ -24,7 +24,7 @@ from eventtree.testing.contracts.contract import (
     fingerprint,
     refuse,
 )
-from eventtree.testing.contracts.fields import Count, IsoTime, Text, closed, parse, time_order, wrong
+from eventtree.testing.contracts.fields import Count, IsoTime, Text, closed, parse, time_order, wrong, wrong_if
 
 NEEDS_TEXT = {"copy_input", "copy_output", "paste", "comment", "edit"}  # 4.2, 'Feedback item'
 NON_JSON = ("", "Accepted")  # 6.7: empty or not JSON, by turns
@@ -40,20 +40,6 @@ def feedback_has_its_fields(item: Any) -> Any:
     if (slug == "rating") != ("value" in item):
         raise wrong("a value belongs to rating, and to nothing else")
     return item
-
-
-def ends_on_user_turn(messages: Any) -> Any:
-    """4.2: the list excludes the output and ends with a user turn."""
-    if not messages or messages[-1]["role"] != "user":
-        raise wrong("must end with a user turn")
-    return messages
-
-
-def one_of_action_and_feedback(body: Any) -> Any:
-    """4.3: the item goes by one name."""
-    if ("action" in body) == ("feedback" in body):
-        raise wrong("needs the item under action or under feedback")
-    return body
 
 
 @closed
@@ -88,7 +74,9 @@ class Message(TypedDict):
     content: str
 
 
-Messages = Annotated[list[Message], AfterValidator(ends_on_user_turn)]
+Messages = Annotated[  # 4.2: the list excludes the output
+    list[Message], wrong_if("must end with a user turn", lambda turns: not turns or turns[-1]["role"] != "user")
+]
 
 
 @closed
@@ -171,7 +159,7 @@ class InteractionV2(InteractionV3, total=False):
     previous_interactions: list[EarlierTurn]
 
 
-in_order = AfterValidator(time_order("time_start", "time_end"))
+in_order = time_order("time_start", "time_end")
 
 
 @closed
@@ -213,6 +201,11 @@ class FeedbackBody(TypedDict, total=False):
     metadata: Required[FeedbackPlace]
     action: FeedbackItem
     feedback: FeedbackItem
+
+
+ONE_NAME = wrong_if(
+    "needs the item under action or under feedback", lambda body: ("action" in body) == ("feedback" in body)
+)
 
 
 @closed
@@ -259,7 +252,7 @@ def post_interaction(table: type) -> Callable[[Call, NebulyLedger], Reply]:
 
 def post_feedback(call: Call, state: NebulyLedger) -> Reply:
     """4.3: linked by end_user, input and output; later than the end of what it is about."""
-    about = parse(Annotated[FeedbackBody, AfterValidator(one_of_action_and_feedback)], call.body)["metadata"]
+    about = parse(Annotated[FeedbackBody, ONE_NAME], call.body)["metadata"]
     end = state.ends.get((about["end_user"], about["input"], about["output"]))
     if end is None:
         raise refuse("no interaction of this end_user, input and output was sent before", "metadata")

@@ -12,7 +12,7 @@ import base64
 import importlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any, Literal, Required
@@ -22,7 +22,6 @@ from typing_extensions import TypedDict
 
 from eventtree.testing.contracts.contract import (
     Call,
-    Flaw,
     Incoming,
     Json,
     Reply,
@@ -34,7 +33,7 @@ from eventtree.testing.contracts.contract import (
     refuse,
     strict_json,
 )
-from eventtree.testing.contracts.fields import Text, opened, parse, wrong
+from eventtree.testing.contracts.fields import Text, opened, parse, wrong, wrong_if
 
 MAX_BYTES = 20 * 1024 * 1024  # 4
 PROTOBUF, JSON_TYPE = "application/x-protobuf", "application/json"
@@ -81,36 +80,16 @@ read_logs = partial(read_message, "collector.logs.v1.logs_service", "ExportLogsS
 # 4: the messages
 
 
-def hex_id(digits: int) -> Callable[[str], str]:
-    """An id of so many hex digits, not all of them zero."""
-
-    def check(value: str) -> str:
-        if not re.fullmatch(f"[0-9a-fA-F]{{{digits}}}", value):
-            raise wrong(f"is not {digits} hex digits")
-        if not value.strip("0"):
-            raise wrong("is all zero")
-        return value
-
-    return check
+def hex_of(digits: int) -> AfterValidator:
+    """The rule of an id of so many hex digits."""
+    return wrong_if(f"is not {digits} hex digits", lambda value: not re.fullmatch(f"[0-9a-fA-F]{{{digits}}}", value))
 
 
-def whole_number(value: str) -> str:
-    """64-bit integers are text in JSON."""
-    if not re.fullmatch(r"-?\d{1,20}", value):
-        raise wrong("is no 64-bit integer as text")
-    return value
-
-
-def one_value(value: Any) -> Any:
-    """An AnyValue has exactly one of its fields."""
-    if len(value) > 1:
-        raise wrong("has several values")
-    return value
-
-
-TraceId = Annotated[str, AfterValidator(hex_id(32))]
-SpanId = Annotated[str, AfterValidator(hex_id(16))]
-Whole = Annotated[str, AfterValidator(whole_number)]
+NOT_ZERO = wrong_if("is all zero", lambda value: not value.strip("0"))
+TraceId = Annotated[str, hex_of(32), NOT_ZERO]
+SpanId = Annotated[str, hex_of(16), NOT_ZERO]
+Whole = Annotated[str, wrong_if("is no 64-bit integer as text", lambda value: not re.fullmatch(r"-?\d{1,20}", value))]
+"""64-bit integers are text in JSON."""
 
 
 @opened
@@ -131,7 +110,7 @@ class Attribute(TypedDict):
     """KeyValue."""
 
     key: Text
-    value: Annotated[Value, AfterValidator(one_value)]
+    value: Annotated[Value, wrong_if("has several values", lambda value: len(value) > 1)]
 
 
 @opened
@@ -487,11 +466,6 @@ def score(call: Call, state: OtlpState) -> Reply:
     return Reply({"id": given.get("id", new_id())})
 
 
-def error_body(status: int, flaws: tuple[Flaw, ...]) -> Json:
-    """4: google.rpc.Status."""
-    return {"code": 3, "message": "; ".join(map(str, flaws))}
-
-
 OTLP = VendorRules(
     name="otlp",
     prefixes=("/v1/traces", "/v1/logs", "/v1/span_annotations", "/api/3.0/mlflow", "/api/public", "/otel"),
@@ -506,6 +480,6 @@ OTLP = VendorRules(
     state=OtlpState,
     auth="optional",
     refusal_status=400,
-    error_body=error_body,
+    error_body=lambda status, refusal: {"code": 3, "message": str(refusal)},  # 4: google.rpc.Status
     max_bytes=MAX_BYTES,
 )  # fmt: skip
