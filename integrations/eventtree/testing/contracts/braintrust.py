@@ -71,9 +71,7 @@ def first_token_after_end(metrics: Any) -> bool:
 
 
 @opened
-class KnownMetrics(TypedDict, total=False):
-    """B.1 and B.4."""
-
+class KnownMetrics(TypedDict, total=False):  # B.1 and B.4
     start: EpochSeconds
     end: EpochSeconds
     prompt_tokens: Count
@@ -103,9 +101,7 @@ Scores = dict[str, Annotated[float, Field(ge=0, le=1)] | None]
 
 
 @opened
-class SpanAttributes(TypedDict, total=False):
-    """B.1: the types of the public specification."""
-
+class SpanAttributes(TypedDict, total=False):  # B.1: the types of the public specification
     name: str
     type: Literal[
         "llm",
@@ -124,16 +120,12 @@ class SpanAttributes(TypedDict, total=False):
 
 
 @opened
-class Metadata(TypedDict, total=False):
-    """B.1: `model` is a named key."""
-
+class Metadata(TypedDict, total=False):  # B.1: `model` is a named key
     model: str | None
 
 
 @closed
-class Origin(TypedDict, total=False):
-    """B.1."""
-
+class Origin(TypedDict, total=False):  # B.1
     object_type: Required[str]
     object_id: Required[str]
     id: Required[str]
@@ -142,44 +134,34 @@ class Origin(TypedDict, total=False):
 
 
 @opened
-class Function(TypedDict):
-    """B.4: a tool call's arguments are text."""
-
+class Function(TypedDict):  # B.4: a tool call's arguments are text
     name: str
     arguments: str
 
 
 @opened
-class ToolCall(TypedDict):
-    """B.4."""
-
+class ToolCall(TypedDict):  # B.4
     id: str
     type: Literal["function"]
     function: Function
 
 
 @opened
-class Message(TypedDict, total=False):
-    """B.4, 'LLM input': an OpenAI chat message."""
-
+class Message(TypedDict, total=False):  # B.4, 'LLM input': an OpenAI chat message
     role: Required[Literal["system", "developer", "user", "assistant", "tool", "function"]]
     content: Required[str | list[Object] | None]
     tool_calls: list[ToolCall]
 
 
 @opened
-class Choice(TypedDict, total=False):
-    """B.4, 'LLM output'."""
-
+class Choice(TypedDict, total=False):  # B.4, 'LLM output'
     index: Required[Count]
     finish_reason: Required[str | None]
     message: Required[Message]
 
 
 @closed
-class Row(TypedDict, total=False):
-    """B.1, 'Row fields': all optional, all nullable."""
-
+class Row(TypedDict, total=False):  # B.1, 'Row fields': all optional, all nullable
     id: Text | None
     span_id: Text | None
     root_span_id: Text | None
@@ -205,25 +187,19 @@ class Row(TypedDict, total=False):
 
 
 @closed
-class Insert(TypedDict):
-    """B.1."""
-
+class Insert(TypedDict):  # B.1
     events: list[Any]
 
 
 @closed
-class Project(TypedDict, total=False):
-    """B.3."""
-
+class Project(TypedDict, total=False):  # B.3
     name: Required[Text]
     description: str
     org_name: str
 
 
 @closed
-class Experiment(TypedDict, total=False):
-    """B.3."""
-
+class Experiment(TypedDict, total=False):  # B.3
     project_id: Required[Uuid]
     name: Text
     description: str
@@ -238,9 +214,7 @@ class Experiment(TypedDict, total=False):
 
 
 @closed
-class FeedbackItem(TypedDict, total=False):
-    """B.3."""
-
+class FeedbackItem(TypedDict, total=False):  # B.3
     id: Required[Text]
     scores: Scores
     expected: Any
@@ -251,9 +225,7 @@ class FeedbackItem(TypedDict, total=False):
 
 
 @closed
-class Feedback(TypedDict):
-    """B.3."""
-
+class Feedback(TypedDict):  # B.3
     feedback: list[FeedbackItem]
 
 

@@ -77,9 +77,7 @@ def duration_in_ms(event: Any) -> Any:
 
 
 @opened
-class KnownMetadata(TypedDict, total=False):
-    """A.9: the names of metadata that are read by the vendor's own pages."""
-
+class KnownMetadata(TypedDict, total=False):  # A.9: the names of metadata that are read by the vendor's own pages
     prompt_tokens: Count
     completion_tokens: Count
     total_tokens: Count
@@ -106,17 +104,13 @@ SessionMetadata = Annotated[Object, AfterValidator(nothing_reserved)]
 
 
 @opened
-class Config(TypedDict, total=False):
-    """A.9: config of a model event."""
-
+class Config(TypedDict, total=False):  # A.9: config of a model event
     model: str
     provider: str
     hyperparameters: Object
 
 
-class EventFields(TypedDict, total=False):
-    """A.1, 'Event fields': what both generations share."""
-
+class EventFields(TypedDict, total=False):  # A.1, 'Event fields': what both generations share
     project_id: str
     event_id: Uuid
     session_id: Uuid
@@ -134,9 +128,7 @@ class EventFields(TypedDict, total=False):
 
 
 @closed
-class LegacyEvent(EventFields, total=False):
-    """A.1, column '0.2'."""
-
+class LegacyEvent(EventFields, total=False):  # A.1, column '0.2'
     project: Required[Text]
     source: Required[Text]
     event_name: Required[Text]
@@ -146,9 +138,7 @@ class LegacyEvent(EventFields, total=False):
 
 
 @closed
-class V1Event(EventFields, total=False):
-    """A.1, column 'v1'."""
-
+class V1Event(EventFields, total=False):  # A.1, column 'v1'
     event_type: Required[Literal["model", "tool", "chain", "session"]]
     source: Text
     event_name: Text
@@ -156,9 +146,7 @@ class V1Event(EventFields, total=False):
     duration: Amount
 
 
-class SessionFields(TypedDict, total=False):
-    """A.5: what both generations share."""
-
+class SessionFields(TypedDict, total=False):  # A.5: what both generations share
     session_id: Uuid
     config: Object
     inputs: Object
@@ -172,9 +160,7 @@ class SessionFields(TypedDict, total=False):
 
 
 @closed
-class LegacySession(SessionFields, total=False):
-    """A.5, POST /session/start."""
-
+class LegacySession(SessionFields, total=False):  # A.5, POST /session/start
     session_name: Required[Text]
     source: Required[Text]
     project: Required[Text]
@@ -184,18 +170,14 @@ class LegacySession(SessionFields, total=False):
 
 
 @closed
-class V1Session(SessionFields, total=False):
-    """A.5, POST /v1/sessions."""
-
+class V1Session(SessionFields, total=False):  # A.5, POST /v1/sessions
     session_name: Text
     event_name: Text
     source: Text
 
 
 @closed
-class SessionProperties(TypedDict, total=False):
-    """A.2, session_properties."""
-
+class SessionProperties(TypedDict, total=False):  # A.2, session_properties
     session_id: Uuid
     session_name: Text
     source: Text
@@ -211,9 +193,7 @@ class SessionProperties(TypedDict, total=False):
 
 
 @closed
-class LegacyBatch(TypedDict, total=False):
-    """A.2."""
-
+class LegacyBatch(TypedDict, total=False):  # A.2
     events: Required[list[Any]]
     is_single_session: bool
     single_session: bool
@@ -222,39 +202,29 @@ class LegacyBatch(TypedDict, total=False):
 
 
 @closed
-class V1Batch(TypedDict, total=False):
-    """A.3."""
-
+class V1Batch(TypedDict, total=False):  # A.3
     events: Required[list[Any]]
     single_session: bool
     session_properties: SessionProperties
 
 
 @closed
-class SessionBatch(TypedDict):
-    """A.3, POST /v1/sessions/{session_id}/events/batch."""
-
+class SessionBatch(TypedDict):  # A.3, POST /v1/sessions/{session_id}/events/batch
     events: list[Any]
 
 
 @closed
-class WrappedSession(TypedDict):
-    """A.5: the wrapped object, not the bare one and not JSON text."""
-
+class WrappedSession(TypedDict):  # A.5: the wrapped object, not the bare one and not JSON text
     session: Object
 
 
 @closed
-class WrappedEvent(TypedDict):
-    """A.4: an object, not JSON text."""
-
+class WrappedEvent(TypedDict):  # A.4: an object, not JSON text
     event: Object
 
 
 @closed
-class V1Update(TypedDict, total=False):
-    """A.4: what an update can change; anything else would be ignored without a word."""
-
+class V1Update(TypedDict, total=False):  # A.4: what an update can change; anything else would be ignored without a word
     metadata: Object
     feedback: Object
     metrics: Object
@@ -267,9 +237,7 @@ class V1Update(TypedDict, total=False):
 
 
 @closed
-class LegacyUpdate(V1Update, total=False):
-    """A.4, PUT /events."""
-
+class LegacyUpdate(V1Update, total=False):  # A.4, PUT /events
     event_id: Required[Uuid]
 
 

@@ -16,42 +16,32 @@ from eventtree.testing.contracts.fields import Amount, Count, IsoTime, Object, T
 
 
 @closed
-class FunctionCall(TypedDict):
-    """The arguments are text."""
-
+class FunctionCall(TypedDict):  # The arguments are text
     name: str
     arguments: str
 
 
 @closed
-class ToolCall(TypedDict):
-    """As OpenAI's."""
-
+class ToolCall(TypedDict):  # As OpenAI's
     id: str
     type: Literal["function"]
     function: FunctionCall
 
 
 @closed
-class ImageUrl(TypedDict, total=False):
-    """The address of an image."""
-
+class ImageUrl(TypedDict, total=False):  # The address of an image
     url: Required[str]
     detail: Literal["high", "low", "auto"]
 
 
 @closed
-class Part(TypedDict, total=False):
-    """A part of a message's content."""
-
+class Part(TypedDict, total=False):  # A part of a message's content
     type: Required[Literal["text", "image_url"]]
     text: str
     image_url: ImageUrl
 
 
-class MessageFields(TypedDict, total=False):
-    """Content may be left out, but is never null."""
-
+class MessageFields(TypedDict, total=False):  # Content may be left out, but is never null
     content: str | list[Part]
     name: str
     tool_call_id: str
@@ -59,15 +49,11 @@ class MessageFields(TypedDict, total=False):
 
 
 @closed
-class Message(MessageFields, total=False):
-    """A message of v4, and of v5 in the dialect trace_status."""
-
+class Message(MessageFields, total=False):  # A message of v4, and of v5 in the dialect trace_status
     role: Required[Literal["user", "assistant", "system", "tool"]]
 
 
-class ModelFields(TypedDict, total=False):
-    """The fields that make a version of a model: of a v4 `config`, a v5 kernel."""
-
+class ModelFields(TypedDict, total=False):  # The fields that make a version of a model: of a v4 `config`, a v5 kernel
     model: Required[Text]
     endpoint: Literal["complete", "chat", "edit"]
     max_tokens: Annotated[int, Field(ge=-1)]
@@ -81,9 +67,7 @@ class ModelFields(TypedDict, total=False):
     response_format: Object
 
 
-class LogFields(TypedDict, total=False):
-    """Fields that every Log may have."""
-
+class LogFields(TypedDict, total=False):  # Fields that every Log may have
     created_at: IsoTime
     inputs: Object
     output: str
@@ -98,9 +82,7 @@ class LogFields(TypedDict, total=False):
     environment: str
 
 
-class TokenFields(TypedDict, total=False):
-    """The tokens and US dollars of a model call."""
-
+class TokenFields(TypedDict, total=False):  # The tokens and US dollars of a model call
     prompt_tokens: Count
     output_tokens: Count
     prompt_cost: Amount

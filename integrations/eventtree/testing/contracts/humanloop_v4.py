@@ -42,9 +42,7 @@ def one_of_each(log: Any) -> Any:
 
 
 @closed
-class ModelConfig(ModelFields, total=False):
-    """3.2: closed; 3.8: the providers are a closed list."""
-
+class ModelConfig(ModelFields, total=False):  # 3.2: closed; 3.8: the providers are a closed list
     type: Required[Literal["model"]]
     provider: Literal["openai", "openai_azure", "mock", "anthropic", "cohere", "replicate", "google", "groq"]
     name: str
@@ -55,9 +53,7 @@ class ModelConfig(ModelFields, total=False):
 
 
 @closed
-class ToolConfig(TypedDict, total=False):
-    """3.2."""
-
+class ToolConfig(TypedDict, total=False):  # 3.2
     type: Required[Literal["tool"]]
     name: Required[Text]
     description: str
@@ -82,9 +78,7 @@ Config = Annotated[
 
 
 @closed
-class InlineFeedback(TypedDict, total=False):
-    """3.2, `feedback` on a log."""
-
+class InlineFeedback(TypedDict, total=False):  # 3.2, `feedback` on a log
     type: Required[Text]
     value: Required[str]
     data_id: str
@@ -93,9 +87,7 @@ class InlineFeedback(TypedDict, total=False):
 
 
 @closed
-class Log(LogFields, TokenFields, total=False):
-    """3.2."""
-
+class Log(LogFields, TokenFields, total=False):  # 3.2
     project: Text
     project_id: Text
     session_id: Text
@@ -113,9 +105,7 @@ class Log(LogFields, TokenFields, total=False):
 
 
 @closed
-class Update(TypedDict, total=False):
-    """3.3: nothing else can be updated."""
-
+class Update(TypedDict, total=False):  # 3.3: nothing else can be updated
     output: str
     error: str
     duration: Annotated[float, Field(ge=0, le=DAY_SECONDS)]
@@ -139,17 +129,13 @@ VALUE_OR_UNSET = wrong_if(  # 3.5: the value may be left out only to unset
 
 
 @closed
-class Project(TypedDict, total=False):
-    """3.1, POST /projects."""
-
+class Project(TypedDict, total=False):  # 3.1, POST /projects
     name: Required[Text]
     directory_id: str
 
 
 @closed
-class EvaluationLog(TypedDict):
-    """3.1, POST /evaluations/{evaluation_id}/log."""
-
+class EvaluationLog(TypedDict):  # 3.1, POST /evaluations/{evaluation_id}/log
     datapoint_id: Text
     log: Any
 

@@ -48,35 +48,27 @@ def latency_after_end(log: Any) -> bool:
 
 
 @closed
-class NewMessage(MessageFields, total=False):
-    """2.3, dialect log_status."""
-
+class NewMessage(MessageFields, total=False):  # 2.3, dialect log_status
     role: Required[Literal["user", "assistant", "system", "tool", "developer"]]
     thinking: list[Object]
 
 
 @closed
-class ToolFunction(TypedDict, total=False):
-    """2.3: `description` is required."""
-
+class ToolFunction(TypedDict, total=False):  # 2.3: `description` is required
     name: Required[Text]
     description: Required[str]
     strict: bool
     parameters: Object
 
 
-class KernelFields(ModelFields, total=False):
-    """2.3, 'Prompt kernel'."""
-
+class KernelFields(ModelFields, total=False):  # 2.3, 'Prompt kernel'
     tools: list[ToolFunction]
     linked_tools: list[str]
     attributes: Object
 
 
 @closed
-class PromptKernel(KernelFields, total=False):
-    """2.3: the enums of 0.8.38 are open."""
-
+class PromptKernel(KernelFields, total=False):  # 2.3: the enums of 0.8.38 are open
     provider: Text
     template: str | list[NewMessage]
     template_language: str
@@ -84,28 +76,18 @@ class PromptKernel(KernelFields, total=False):
 
 
 @closed
-class OldPromptKernel(KernelFields, total=False):
-    """2.3: the enums of the published specification are closed."""
-
+class OldPromptKernel(KernelFields, total=False):  # 2.3: the enums of the published specification are closed
     provider: Literal["openai", "openai_azure", "mock", "anthropic", "bedrock", "cohere", "replicate", "google", "groq"]
     template: str | list[Message]
 
 
 @closed
-class AgentKernel(KernelFields, total=False):
-    """2.3: adds max_iterations; tools may be inline or linked."""
-
-    provider: Text
-    template: str | list[NewMessage]
-    template_language: str
-    reasoning_effort: str
+class AgentKernel(PromptKernel, total=False):  # 2.3: adds max_iterations; tools may be inline or linked
     max_iterations: Count
 
 
 @closed
-class ToolKernel(TypedDict, total=False):
-    """2.3, type-specific additions."""
-
+class ToolKernel(TypedDict, total=False):  # 2.3, type-specific additions
     function: ToolFunction
     source_code: str
     setup_values: Object
@@ -113,15 +95,11 @@ class ToolKernel(TypedDict, total=False):
 
 
 @closed
-class FlowKernel(TypedDict):
-    """2.3: attributes are required."""
-
+class FlowKernel(TypedDict):  # 2.3: attributes are required
     attributes: Object
 
 
-class Log(LogFields, total=False):
-    """2.3: what all bodies share in both dialects."""
-
+class Log(LogFields, total=False):  # 2.3: what all bodies share in both dialects
     path: Text
     id: Text
     trace_parent_id: Text
@@ -131,66 +109,50 @@ class Log(LogFields, total=False):
     user: str
 
 
-class ModelLog(Log, TokenFields, total=False):
-    """2.3, what a prompt's and an agent's log add."""
-
+class ModelLog(Log, TokenFields, total=False):  # 2.3, what a prompt's and an agent's log add
     tool_choice: str | Object
     finish_reason: str
 
 
-@closed
-class PromptLog(ModelLog, total=False):
-    """2.3; no log_status (2.7: later removed again)."""
-
+class NewModelLog(ModelLog, total=False):  # 2.3, dialect log_status
     log_id: Text
     run_id: str
-    prompt: PromptKernel | str
     messages: list[NewMessage]
     output_message: NewMessage
     reasoning_tokens: Count
 
 
 @closed
-class OldPromptLog(ModelLog, total=False):
-    """2.7: the published specification."""
+class PromptLog(NewModelLog, total=False):  # 2.3; no log_status (2.7: later removed again)
+    prompt: PromptKernel | str
 
+
+@closed
+class OldPromptLog(ModelLog, total=False):  # 2.7: the published specification
     prompt: OldPromptKernel
     messages: list[Message]
     output_message: Message
 
 
 @closed
-class AgentLog(ModelLog, total=False):
-    """2.3."""
-
-    log_id: Text
-    run_id: str
+class AgentLog(NewModelLog, total=False):  # 2.3
     log_status: LogStatus
     agent: AgentKernel | str
-    messages: list[NewMessage]
-    output_message: NewMessage
-    reasoning_tokens: Count
 
 
 @closed
-class ToolLog(Log, total=False):
-    """2.3."""
-
+class ToolLog(Log, total=False):  # 2.3
     log_id: Text
     tool: ToolKernel
 
 
 @closed
-class OldToolLog(Log, total=False):
-    """2.7: no log_id."""
-
+class OldToolLog(Log, total=False):  # 2.7: no log_id
     tool: ToolKernel
 
 
 @closed
-class FlowLog(Log, total=False):
-    """2.3; 2.5, point 1: a flow is not of unspecified status."""
-
+class FlowLog(Log, total=False):  # 2.3; 2.5, point 1: a flow is not of unspecified status
     log_id: Text
     run_id: str
     log_status: Required[LogStatus]
@@ -200,36 +162,28 @@ class FlowLog(Log, total=False):
 
 
 @closed
-class OldFlowLog(Log, total=False):
-    """2.7: trace_status, incomplete by default; log_id is there on flows."""
-
+class OldFlowLog(Log, total=False):  # 2.7: trace_status, incomplete by default; log_id is there on flows
     log_id: Text
     trace_status: LogStatus
     flow: FlowKernel
 
 
 @closed
-class OldEvaluatorLog(Log, total=False):
-    """2.3, of the published specification."""
-
+class OldEvaluatorLog(Log, total=False):  # 2.3, of the published specification
     parent_id: Required[Text]
     judgment: bool | str | list[str] | float | None
     spec: Object
 
 
 @closed
-class EvaluatorLog(OldEvaluatorLog, total=False):
-    """2.3: parent_id is required."""
-
+class EvaluatorLog(OldEvaluatorLog, total=False):  # 2.3: parent_id is required
     log_id: Text
     marked_completed: bool
     output_message: NewMessage
 
 
 @closed
-class OldFlowUpdate(TypedDict, total=False):
-    """2.4, of the published specification."""
-
+class OldFlowUpdate(TypedDict, total=False):  # 2.4, of the published specification
     inputs: Object
     output: str | None
     error: str | None
@@ -237,9 +191,7 @@ class OldFlowUpdate(TypedDict, total=False):
 
 
 @closed
-class FlowUpdate(TypedDict, total=False):
-    """2.4: null unsets output and error (2.1)."""
-
+class FlowUpdate(TypedDict, total=False):  # 2.4: null unsets output and error (2.1)
     inputs: Object
     output: str | None
     output_message: NewMessage
@@ -249,9 +201,7 @@ class FlowUpdate(TypedDict, total=False):
 
 
 @closed
-class ToolUpdate(TypedDict, total=False):
-    """2.4; log_status is never sent there (2.7)."""
-
+class ToolUpdate(TypedDict, total=False):  # 2.4; log_status is never sent there (2.7)
     output: str | None
     created_at: IsoTime
     error: str | None
@@ -267,9 +217,7 @@ class ToolUpdate(TypedDict, total=False):
 
 
 @closed
-class PromptUpdate(ToolUpdate, TokenFields, total=False):
-    """2.4."""
-
+class PromptUpdate(ToolUpdate, TokenFields, total=False):  # 2.4
     output_message: NewMessage
     reasoning_tokens: Count
     finish_reason: str

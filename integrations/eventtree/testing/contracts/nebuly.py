@@ -43,9 +43,7 @@ def feedback_has_its_fields(item: Any) -> Any:
 
 
 @closed
-class FeedbackFields(TypedDict, total=False):
-    """4.2, 'Feedback item'."""
-
+class FeedbackFields(TypedDict, total=False):  # 4.2, 'Feedback item'
     slug: Required[
         Literal[
             "thumbs_up",
@@ -67,9 +65,7 @@ FeedbackItem = Annotated[FeedbackFields, AfterValidator(feedback_has_its_fields)
 
 
 @closed
-class Message(TypedDict):
-    """4.2: content is a plain string."""
-
+class Message(TypedDict):  # 4.2: content is a plain string
     role: Literal["system", "user", "assistant", "tool"]
     content: str
 
@@ -80,9 +76,7 @@ Messages = Annotated[  # 4.2: the list excludes the output
 
 
 @closed
-class ModelStepV2(TypedDict, total=False):
-    """4.2, step LLM."""
-
+class ModelStepV2(TypedDict, total=False):  # 4.2, step LLM
     model: Required[Text]
     messages: Required[Messages]
     output: Required[str]
@@ -91,25 +85,19 @@ class ModelStepV2(TypedDict, total=False):
 
 
 @closed
-class ModelStepV3(ModelStepV2, total=False):
-    """4.2: v3 adds the cost, in whole micro-dollars."""
-
+class ModelStepV3(ModelStepV2, total=False):  # 4.2: v3 adds the cost, in whole micro-dollars
     cost: Count
 
 
 @closed
-class RetrievalStep(TypedDict):
-    """4.2, step Retrieval."""
-
+class RetrievalStep(TypedDict):  # 4.2, step Retrieval
     source: Text
     input: str
     outputs: list[str]
 
 
 @closed
-class EmbeddingStep(TypedDict, total=False):
-    """4.2, step Embedding."""
-
+class EmbeddingStep(TypedDict, total=False):  # 4.2, step Embedding
     model: Required[Text]
     input: Required[str]
     input_tokens: Count
@@ -129,17 +117,13 @@ StepV3 = Annotated[Annotated[ModelStepV3, Tag("llm")] | Other, Discriminator(kin
 
 
 @closed
-class EarlierTurn(TypedDict):
-    """4.2, previous_interactions."""
-
+class EarlierTurn(TypedDict):  # 4.2, previous_interactions
     input: str
     output: str
 
 
 @closed
-class InteractionV3(TypedDict, total=False):
-    """4.2, `interaction`."""
-
+class InteractionV3(TypedDict, total=False):  # 4.2, `interaction`
     conversation_id: Required[Text]
     input: Required[Text]
     output: Required[Text]
@@ -153,9 +137,7 @@ class InteractionV3(TypedDict, total=False):
 
 
 @closed
-class InteractionV2(InteractionV3, total=False):
-    """4.2: one vintage of v2 also takes the turns before."""
-
+class InteractionV2(InteractionV3, total=False):  # 4.2: one vintage of v2 also takes the turns before
     previous_interactions: list[EarlierTurn]
 
 
@@ -163,9 +145,7 @@ in_order = time_order("time_start", "time_end")
 
 
 @closed
-class TraceV2(TypedDict, total=False):
-    """4.2, v2."""
-
+class TraceV2(TypedDict, total=False):  # 4.2, v2
     interaction: Required[Annotated[InteractionV2, in_order]]
     traces: Required[list[StepV2]]
     anonymize: Required[bool]
@@ -173,9 +153,7 @@ class TraceV2(TypedDict, total=False):
 
 
 @closed
-class TraceV3(TypedDict, total=False):
-    """4.2, v3."""
-
+class TraceV3(TypedDict, total=False):  # 4.2, v3
     interaction: Required[Annotated[InteractionV3, in_order]]
     traces: Required[list[StepV3]]
     anonymize: Required[bool]
@@ -183,9 +161,7 @@ class TraceV3(TypedDict, total=False):
 
 
 @closed
-class FeedbackPlace(TypedDict, total=False):
-    """4.3, metadata of /v1/events/feedback."""
-
+class FeedbackPlace(TypedDict, total=False):  # 4.3, metadata of /v1/events/feedback
     end_user: Required[Text]
     input: Required[str]
     output: Required[str]
@@ -195,9 +171,7 @@ class FeedbackPlace(TypedDict, total=False):
 
 
 @closed
-class FeedbackBody(TypedDict, total=False):
-    """4.3, /v1/events/feedback."""
-
+class FeedbackBody(TypedDict, total=False):  # 4.3, /v1/events/feedback
     metadata: Required[FeedbackPlace]
     action: FeedbackItem
     feedback: FeedbackItem
@@ -209,9 +183,7 @@ ONE_NAME = wrong_if(
 
 
 @closed
-class TagsPlace(TypedDict, total=False):
-    """4.3, metadata of /v2/events/tags."""
-
+class TagsPlace(TypedDict, total=False):  # 4.3, metadata of /v2/events/tags
     end_user: Required[Text]
     time_start: Required[IsoTime]
     input: str
@@ -219,9 +191,7 @@ class TagsPlace(TypedDict, total=False):
 
 
 @closed
-class TagsBody(TypedDict):
-    """4.3, /v2/events/tags."""
-
+class TagsBody(TypedDict):  # 4.3, /v2/events/tags
     tags: dict[str, str]
     metadata: TagsPlace
 

@@ -93,9 +93,7 @@ Whole = Annotated[str, wrong_if("is no 64-bit integer as text", lambda value: no
 
 
 @opened
-class Value(TypedDict, total=False):
-    """AnyValue."""
-
+class Value(TypedDict, total=False):  # AnyValue
     stringValue: str
     boolValue: bool
     intValue: Whole
@@ -106,43 +104,33 @@ class Value(TypedDict, total=False):
 
 
 @opened
-class Attribute(TypedDict):
-    """KeyValue."""
-
+class Attribute(TypedDict):  # KeyValue
     key: Text
     value: Annotated[Value, wrong_if("has several values", lambda value: len(value) > 1)]
 
 
 @opened
-class Happened(TypedDict, total=False):
-    """Span.Event."""
-
+class Happened(TypedDict, total=False):  # Span.Event
     timeUnixNano: Whole
     name: Required[Text]
     attributes: list[Attribute]
 
 
 @opened
-class Link(TypedDict, total=False):
-    """Span.Link."""
-
+class Link(TypedDict, total=False):  # Span.Link
     traceId: Required[TraceId]
     spanId: Required[SpanId]
     attributes: list[Attribute]
 
 
 @opened
-class Status(TypedDict, total=False):
-    """Status: unset, ok, error."""
-
+class Status(TypedDict, total=False):  # Status: unset, ok, error
     message: str
     code: Annotated[int, Field(ge=0, le=2)]
 
 
 @opened
-class Span(TypedDict, total=False):
-    """Span."""
-
+class Span(TypedDict, total=False):  # Span
     traceId: Required[TraceId]
     spanId: Required[SpanId]
     parentSpanId: SpanId
@@ -157,9 +145,7 @@ class Span(TypedDict, total=False):
 
 
 @opened
-class LogRecord(TypedDict, total=False):
-    """LogRecord, of an evaluation."""
-
+class LogRecord(TypedDict, total=False):  # LogRecord, of an evaluation
     traceId: Required[TraceId]
     spanId: Required[SpanId]
     eventName: Required[Literal["gen_ai.evaluation.result"]]
@@ -170,9 +156,7 @@ class LogRecord(TypedDict, total=False):
 
 
 @opened
-class Part(TypedDict):
-    """GenericPart: any type."""
-
+class Part(TypedDict):  # GenericPart: any type
     type: str
 
 
@@ -202,9 +186,7 @@ AnyPart = Annotated[Part, AfterValidator(fits_its_type)]
 
 
 @opened
-class Message(TypedDict, total=False):
-    """ChatMessage and OutputMessage."""
-
+class Message(TypedDict, total=False):  # ChatMessage and OutputMessage
     role: Required[str]
     parts: Required[list[AnyPart]]
     name: str | None
@@ -212,17 +194,13 @@ class Message(TypedDict, total=False):
 
 
 @opened
-class Tool(TypedDict):
-    """GenericToolDefinition."""
-
+class Tool(TypedDict):  # GenericToolDefinition
     type: str
     name: str
 
 
 @opened
-class Document(TypedDict, total=False):
-    """RetrievalDocument."""
-
+class Document(TypedDict, total=False):  # RetrievalDocument
     id: str | None
     score: float | int | None
 
@@ -380,9 +358,7 @@ def known_span(state: OtlpState, trace: str | None, span: str, *at: str | int) -
 
 
 @opened
-class Annotation(TypedDict, total=False):
-    """Phoenix."""
-
+class Annotation(TypedDict, total=False):  # Phoenix
     span_id: Required[SpanId]
     name: Required[Text]
     annotator_kind: Required[Literal["LLM", "CODE", "HUMAN"]]
@@ -391,24 +367,18 @@ class Annotation(TypedDict, total=False):
 
 
 @opened
-class Annotations(TypedDict):
-    """Phoenix, `POST /v1/span_annotations`."""
-
+class Annotations(TypedDict):  # Phoenix, `POST /v1/span_annotations`
     data: list[Annotation]
 
 
 @opened
-class Source(TypedDict):
-    """MLflow."""
-
+class Source(TypedDict):  # MLflow
     source_type: Literal["HUMAN", "LLM_JUDGE", "CODE"]
     source_id: str
 
 
 @opened
-class Assessment(TypedDict, total=False):
-    """MLflow."""
-
+class Assessment(TypedDict, total=False):  # MLflow
     assessment_name: Required[Text]
     trace_id: Required[str]
     span_id: SpanId
@@ -418,16 +388,12 @@ class Assessment(TypedDict, total=False):
 
 
 @opened
-class Assessments(TypedDict):
-    """MLflow, `POST /api/3.0/mlflow/traces/{trace}/assessments`."""
-
+class Assessments(TypedDict):  # MLflow, `POST /api/3.0/mlflow/traces/{trace}/assessments`
     assessment: Assessment
 
 
 @opened
-class Score(TypedDict, total=False):
-    """Langfuse, `POST /api/public/scores`."""
-
+class Score(TypedDict, total=False):  # Langfuse, `POST /api/public/scores`
     id: str
     traceId: Required[TraceId]
     observationId: SpanId
