@@ -144,3 +144,22 @@ def test_a_result_that_is_odd_loses_no_run(trees: Captured) -> None:
     ask()
     [tree] = trees
     assert (tree.root.status, tree.root.outputs["response"]) == (Status.OK, "Paris")
+
+
+@dispatcher.span
+async def impatient(seconds: float) -> None:
+    """A span that gives up, by the app's own time limit or because its socket did."""
+    if not seconds:
+        raise TimeoutError("read timed out")
+    await asyncio.wait_for(asyncio.sleep(10), seconds)
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(0.01, Status.CANCELLED), (0, Status.ERROR)])
+async def test_the_apps_own_time_limit_cancels_and_a_sockets_is_an_error(
+    trees: Captured, seconds: float, status: Status
+) -> None:
+    """As in LangChain (B5)."""
+    with pytest.raises(TimeoutError):
+        await impatient(seconds)
+    [tree] = trees.wait()
+    assert tree.root.status is status
