@@ -7,7 +7,6 @@ subclasses count.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from eventtree.content.objects import Path, class_path, nearest
@@ -16,9 +15,6 @@ from eventtree.event import Kind
 from eventtree.remembered import Remembered
 
 T = TypeVar("T")
-
-MAX_FACTS = 4 * MAX_KINDS
-"""A class has several methods that are spans."""
 
 LLM, EMBEDDER, RETRIEVER, RERANKER, TOOL, AGENT, WORKFLOW, PARSER, FRAMEWORK = (
     "llm", "embedder", "retriever", "reranker", "tool", "agent", "workflow", "parser", "framework",
@@ -94,38 +90,7 @@ PROVIDERS: Mapping[str, str | None] = {
 }
 """Name of the integration (`llama_index.llms.NAME`) → provider, where they differ."""
 
-INTEGRATIONS = (
-    "llama_index.llms.",
-    "llama_index.embeddings.",
-    "llama_index.multi_modal_llms.",
-    "llama_index.postprocessor.",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """The facts of every span of one class and name. Slots, because each span reads most of them."""
-
-    kind: Kind
-    family: str
-    name: str
-    """The recorded name: `Class.method`, or the method alone for a function or a workflow's step."""
-    method: str
-    """The method's name in the code."""
-    verb: str
-    """The method's name without underscores and the `a` of async."""
-    provider: str | None
-    known: Mapping[str, Any]
-    """Fields of its open record."""
-    is_model: bool
-    is_tool: bool
-    has_settings: bool
-    """Whether its object holds the settings of a service."""
-    names_agent: bool
-    """Whether its object or its event may name the running agent."""
-    is_plumbing: bool
-    is_private: bool
-
+INTEGRATIONS = tuple(f"llama_index.{kind}." for kind in ("llms", "embeddings", "multi_modal_llms", "postprocessor"))
 
 BUILT_IN = frozenset({str, int, float, bool, bytes, dict, list, tuple, set, type(None)})
 """Types that are in no table."""
@@ -136,36 +101,8 @@ def by_class(table: Mapping[Path, T]) -> Remembered[type, T | None]:
     return Remembered(MAX_KINDS, lambda kind: nearest(kind, table), begin=dict.fromkeys(BUILT_IN))
 
 
-def _find(asked: tuple[type | None, str]) -> Facts:
-    kind, name = asked
-    method = name.rpartition(".")[2]
-    family = "" if kind is None else nearest(kind, FAMILIES) or _framework(kind)
-    bare = method.strip("_")
-    short = bare.removeprefix("a")
-    verb = bare if (family, bare) in KINDS or (family, short) not in KINDS else short
-    what, provider = KINDS.get((family, verb), Kind.CHAIN), _provider(kind)
-    return Facts(
-        what, family, method if kind is None else name, method, verb, provider,
-        known={} if provider is None else {"provider": provider},
-        is_model=what is Kind.MODEL,
-        is_tool=what is Kind.TOOL,
-        has_settings=what in (Kind.MODEL, Kind.EMBEDDING, Kind.RERANKER),
-        names_agent=kind is None or family == AGENT,
-        is_plumbing=(family, verb) in PLUMBING,
-        is_private=method[:1] == "_" != method[1:2],
-    )  # fmt: skip
-
-
-FACTS: Remembered[tuple[type | None, str], Facts] = Remembered(MAX_FACTS, _find)
-"""Class of the object (None for a plain function or a workflow's step) and name of a span → its facts."""
-
-
-def _framework(kind: type) -> str:
-    return FRAMEWORK if any(module.startswith("llama_index.") for module in modules(kind)) else "other"
-
-
-def _provider(kind: type | None) -> str | None:
-    for module in modules(kind or type(None)):
+def _provider(modules: list[str]) -> str | None:
+    for module in modules:
         for prefix in INTEGRATIONS:
             if module.startswith(prefix):
                 name = module[len(prefix) :].partition(".")[0]
@@ -176,3 +113,45 @@ def _provider(kind: type | None) -> str | None:
 def modules(cls: type) -> list[str]:
     """The modules of a class and of its bases, nearest first."""
     return [str(class_path(each)[0]) for each in cls.__mro__]
+
+
+class Facts:
+    """The facts of every span of one class (None for a plain function or a workflow's step) and name.
+
+    Slots, because each span reads most of them.
+    """
+
+    __slots__ = (
+        "family", "has_settings", "is_model", "is_plumbing", "is_private", "is_tool", "kind", "known", "method", "name",
+        "names_agent", "provider", "verb",
+    )  # fmt: skip
+
+    def __init__(self, asked: tuple[type | None, str]) -> None:
+        """Look the class and the method up in the tables."""
+        cls, name = asked
+        self.method = name.rpartition(".")[2]
+        self.name = self.method if cls is None else name
+        """The recorded name: `Class.method`, or the method alone for a function or a workflow's step."""
+        found = [] if cls is None else modules(cls)
+        is_framework = any(module.startswith("llama_index.") for module in found)
+        self.family = "" if cls is None else nearest(cls, FAMILIES) or (FRAMEWORK if is_framework else "other")
+        bare = self.method.strip("_")
+        short = bare.removeprefix("a")
+        self.verb = bare if (self.family, bare) in KINDS or (self.family, short) not in KINDS else short
+        """The method's name without underscores and the `a` of async."""
+        self.kind = KINDS.get((self.family, self.verb), Kind.CHAIN)
+        self.provider = _provider(found)
+        self.known: Mapping[str, Any] = {} if self.provider is None else {"provider": self.provider}
+        """Fields of its open record."""
+        self.is_model = self.kind is Kind.MODEL
+        self.is_tool = self.kind is Kind.TOOL
+        self.has_settings = self.kind in (Kind.MODEL, Kind.EMBEDDING, Kind.RERANKER)
+        """Whether its object holds the settings of a service."""
+        self.names_agent = cls is None or self.family == AGENT
+        """Whether its object or its event may name the running agent."""
+        self.is_plumbing = (self.family, self.verb) in PLUMBING
+        self.is_private = self.method[:1] == "_" != self.method[1:2]
+
+
+FACTS: Remembered[tuple[type | None, str], Facts] = Remembered(4 * MAX_KINDS, Facts)
+"""Class of the object and name of a span → its facts. A class has several methods that are spans."""
