@@ -30,16 +30,12 @@ COMPLAINTS: Mapping[str, str] = {
     "bool": "it is neither on nor off",
     "callable": "it is no function",
     "date": "it is no date",
-    "decimal": "it is no number",
-    "dict": "it is no dict",
     "finite": "it is no finite number",
-    "float": "it is no number",
     "int": "it is no whole number",
-    "list": "it is no list",
-    "mapping": "it is no dict",
-    "model": "it is no dict",
     "string": "it is no text",
-    "tuple": "it is no list",
+    **dict.fromkeys(("decimal", "float"), "it is no number"),
+    **dict.fromkeys(("dict", "mapping", "model"), "it is no dict"),
+    **dict.fromkeys(("list", "tuple"), "it is no list"),
 }
 """pydantic's type of an error, or its first word → the problem in plain words."""
 

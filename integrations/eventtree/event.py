@@ -445,8 +445,6 @@ class EventTree(Frozen):
 
         For `pandas.DataFrame(rows)` or `polars.DataFrame(rows, infer_schema_length=None)`.
         """
-        from eventtree import summary
-
         return [summary.event_row(event) for event in self.events]
 
     def __repr__(self) -> str:

@@ -40,41 +40,41 @@ class IdHolder(weakref.ref[UUID]):
         return self() is None or (task is not None and task.cancelled()) or loop is None or loop.is_closed()
 
 
-class AbandonedRuns:
-    """The open runs of this process whose end may never be reported."""
+_gone: deque[IdHolder] = deque()
+"""Holders of ids that were freed."""
 
-    def __init__(self) -> None:
-        """Start empty."""
-        self._gone: deque[IdHolder] = deque()
 
-    def watch(self, run_id: UUID, key: str, pipeline: Pipeline) -> None:
-        """Notice when the id of this open run is freed."""
-        loop = running_loop()
-        if loop is None or not callback_context.in_callback() or not isinstance(run_id, UUID):
-            return
-        holder = IdHolder(run_id, self._note)
-        holder.pipeline, holder.key = pipeline, key
-        holder.loop, holder.task = weakref.ref(loop), callback_context.flow()
-        recorder.remember(key, holder=holder)
+def watch(run_id: UUID, key: str, pipeline: Pipeline) -> None:
+    """Notice when the id of this open run is freed."""
+    loop = running_loop()
+    if loop is None or not callback_context.in_callback() or not isinstance(run_id, UUID):
+        return
+    holder = IdHolder(run_id, _note)
+    holder.pipeline, holder.key = pipeline, key
+    holder.loop, holder.task = weakref.ref(loop), callback_context.flow()
+    recorder.remember(key, holder=holder)
 
-    def settle(self) -> None:
-        """Close every run whose end can no longer be reported."""
-        self._close_gone()
-        for run in list(recorder.runs.values()):
-            holder = run.state.get("holder")
-            if holder is not None and holder.is_over:
-                _close(holder)
 
-    def _close_gone(self) -> None:
-        while self._gone:
-            _close(self._gone.popleft())
+def settle() -> None:
+    """Close every run whose end can no longer be reported."""
+    _close_gone()
+    for run in list(recorder.runs.values()):
+        holder = run.state.get("holder")
+        if holder is not None and holder.is_over:
+            _close(holder)
 
-    def _note(self, holder: Any) -> None:
-        """Called wherever garbage is collected, also inside our own code: the run is closed later."""
-        self._gone.append(holder)
-        loop = running_loop()
-        if loop is not None:
-            loop.call_soon(self._close_gone)
+
+def _close_gone() -> None:
+    while _gone:
+        _close(_gone.popleft())
+
+
+def _note(holder: Any) -> None:
+    """Called wherever garbage is collected, also inside our own code: the run is closed later."""
+    _gone.append(holder)
+    loop = running_loop()
+    if loop is not None:
+        loop.call_soon(_close_gone)
 
 
 @guarded
@@ -84,8 +84,5 @@ def _close(holder: IdHolder) -> None:
         recorder.close(holder.pipeline, holder.key, status=Status.CANCELLED)
 
 
-abandoned = AbandonedRuns()
-"""The abandoned runs of this process, of all handlers."""
-
-process.before_flush(abandoned.settle)
-process.at_exit("handlers", abandoned.settle)
+process.before_flush(settle)
+process.at_exit("handlers", settle)

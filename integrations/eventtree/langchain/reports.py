@@ -9,8 +9,7 @@ from uuid import UUID
 from eventtree.content import items_of
 from eventtree.diagnostics import class_name, message_of
 from eventtree.event import JsonValue, Kind, Status
-from eventtree.langchain import langgraph, models
-from eventtree.langchain.abandoned import abandoned
+from eventtree.langchain import abandoned, langgraph, models
 from eventtree.langchain.classify import class_of, key_of, name_of, started_ns
 from eventtree.langchain.parents import parent_of
 from eventtree.recording.pipeline import Pipeline, Prepared
