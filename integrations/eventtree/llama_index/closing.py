@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from eventtree.recording.pipeline import Pipeline
 
 OK, ERROR, CANCELLED = Status.OK, Status.ERROR, Status.CANCELLED
-UNKNOWN = "output_unknown"
-UNKNOWN_WHY = "its stream was the user's and no event reported it"
+UNKNOWN = {"output_unknown": "its stream was the user's and no event reported it"}
+"""Metadata of a run whose output is not known."""
 
 
 class Closing:
@@ -46,12 +46,8 @@ class Closing:
                 learned["usage"] = span.answer.usage(span.facts.provider)
                 if span.answer.model is not None:
                     learned["model"] = span.answer.model
-        if span.waiting or span.cancelled is not None:
-            metadata = {} if span.cancelled is None else {"cancelled": span.cancelled}
-            if span.waiting and text is None and status is OK and span.answer is None and span.outputs is None:
-                metadata[UNKNOWN] = UNKNOWN_WHY
-            if metadata:
-                learned["metadata"] = metadata
+        if span.waiting and text is None and status is OK and span.answer is None and span.outputs is None:
+            learned["metadata"] = UNKNOWN
         if span.internal:
             learned["internal"] = True
         reported = None if TOOL_OUTPUTS[type(result)] is None else reported_failure(result, self.pipeline.sanitize)

@@ -114,7 +114,7 @@ def _raised(spans: Spans, span: Span, event: Any) -> None:
 def _cancelled(spans: Spans, span: Span, event: Any) -> None:
     span.status = Status.CANCELLED
     if spans.pipeline.content and isinstance(event.reason, str):
-        span.cancelled = event.reason
+        recorder.learn(span.run, metadata={"cancelled": event.reason})
 
 
 def _tool_called(spans: Spans, span: Span, event: Any) -> None:

@@ -16,19 +16,13 @@ def set_global_handler(handler: DispatcherHandler) -> DispatcherHandler: ...
 @overload
 def set_global_handler(**settings: Unpack[HandlerSettings]) -> DispatcherHandler: ...
 def set_global_handler(handler: DispatcherHandler | object | None = NEW, **settings: Any) -> DispatcherHandler | None:
-    """Record everything LlamaIndex runs in this process.
+    """Record everything that LlamaIndex runs in this process, and return the handler.
 
-    A second call replaces the handler of the first; `None` removes it and leaves the dispatcher as it was.
-
-    Args:
-        handler: a handler made before; by default one is made of the settings.
-        settings: `vendors`, `journal`, `session`, `user`, `tags`, `metadata`, `environment`, `sample_rate`.
-
-    Returns:
-        The handler, with its `last_tree_id`; None where it was removed.
+    Without a handler, makes one of `settings` (those of `DispatcherHandler`). Replaces the one before; None leaves the
+    dispatcher as it was.
 
     Raises:
-        ConfigError: a setting is wrong, missing, or given beside a handler that has its own; the old handler stays.
+        ConfigError: a setting is wrong, or settings come with a handler that has its own; the old handler stays.
         JournalError: the journal's folder cannot be used; the old handler stays.
     """
     before, fresh = global_handler(), given_or_new(DispatcherHandler, handler, settings)

@@ -17,7 +17,7 @@ class Span:
     """A span that was entered and has not closed. Its stream may go on after its exit."""
 
     __slots__ = (
-        "above", "answer", "cancelled", "error", "facts", "id", "internal", "model", "model_ending", "names_model",
+        "above", "answer", "error", "facts", "id", "internal", "model", "model_ending", "names_model",
         "outputs", "owner", "run", "status", "waiting",
     )  # fmt: skip
 
@@ -37,8 +37,6 @@ class Span:
         """Whether its object names its model."""
         self.model: str | None = None
         """The model's name from an event."""
-        self.cancelled: str | None = None
-        """Why its workflow was cancelled."""
         self.status: Status | None = None
         self.error: JsonValue = None
         self.waiting = False
