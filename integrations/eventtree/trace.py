@@ -10,8 +10,10 @@ import re
 from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
+from uuid import UUID
 
-UUID = re.compile(r"[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12}")
+A_UUID = re.compile(r"[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12}")
+CANONICAL = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 """https://www.w3.org/TR/trace-context/#traceparent-header: a later version may add to the end."""
 
@@ -27,14 +29,20 @@ class Traceparent(NamedTuple):
 @lru_cache(maxsize=256)
 def trace_id(tree_id: str) -> str:
     """The trace id of a tree, 32 hex digits: its UUID, or a hash of an id that is none."""
-    if UUID.fullmatch(tree_id) is not None and int(plain := tree_id.replace("-", "").lower(), 16):
+    if A_UUID.fullmatch(tree_id) is not None and int(plain := tree_id.replace("-", "").lower(), 16):
         return plain
     return blake2b(tree_id.encode("utf-8", "replace"), digest_size=16).hexdigest()
 
 
+@lru_cache(maxsize=4_096)
+def uuid_of(run_id: str) -> str:
+    """A run's or tree's UUID in its canonical form; of an id that is none, a UUID made of its hash."""
+    return run_id if CANONICAL.fullmatch(run_id) is not None else str(UUID(trace_id(run_id)))
+
+
 def span_id(run_id: str) -> str:
     """The span id of a run, 16 hex digits, never all zero."""
-    last = run_id.replace("-", "").lower()[16:] if UUID.fullmatch(run_id) is not None else ""
+    last = run_id.replace("-", "").lower()[16:] if A_UUID.fullmatch(run_id) is not None else ""
     return last if last and int(last, 16) else blake2b(run_id.encode("utf-8", "replace"), digest_size=8).hexdigest()
 
 

@@ -83,10 +83,16 @@ def test_without_a_key_it_says_where_one_goes() -> None:
         Braintrust()
 
 
+def test_a_name_where_the_id_goes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BRAINTRUST_PROJECT_ID", "rag")
+    with pytest.raises(ConfigError, match=r"Braintrust\.project_id: 'rag' is no UUID. .*project=…"):
+        Braintrust(api_key="k")
+
+
 def test_places_are_told_apart() -> None:
     places = [
         braintrust(**settings)
-        for settings in ({}, {"project": "a"}, {"project_id": "a"}, {"experiment": "a"}, {"org_name": "a"})
+        for settings in ({}, {"project": "a"}, {"project_id": PROJECT}, {"experiment": "a"}, {"org_name": "a"})
     ]
     assert len({vendor.identity() for vendor in places}) == len(places)
 

@@ -150,6 +150,23 @@ def test_any_tree_gives_valid_requests_and_so_does_feedback_on_it(tree: EventTre
     assert {name: wrong for name, wrong in found.items() if wrong} == {}
 
 
+@every_variant
+def test_ids_that_are_no_uuids_keep_to_the_contract(kind: str, settings: dict[str, Any]) -> None:
+    """LangChain takes any `run_id` that an app gives, and HoneyHive UUIDs alone."""
+    names = ["nightly", "a b/c?d#{e}%", "5EED0000-0000-4000-8000-0000000000AF", "5eed00000000400080000000000000ff", "ö"]
+    whole = [chain_root(user="ada"), chat_model(2), event(3, 2), event(4, 3, kind=Kind.TOOL), event(5, 1)]
+    given = {ident(number): name for number, name in enumerate(names, 1)} | {None: None}
+    tree = tree_of(
+        *(
+            one.model_copy(update={"id": given[one.id], "parent_id": given[one.parent_id], "tree_id": names[0]})
+            for one in whole
+        )
+    )
+    one = vendor(kind, settings)
+    said = {**SAID, "id": names[1], "tree": names[0]}
+    assert wrong_in(one, judges.check_encoding(one, tree), said, tree, options(settings)) == []
+
+
 @given(tree=trees(max_events=3, fields=ODD_FIELDS), said=FEEDBACK, at=ODD_TIMES, odd=ODD)
 def test_no_tree_and_no_feedback_makes_a_vendor_raise(tree: EventTree, said: dict[str, Any], at: int, odd: Any) -> None:
     """Times at both ends of the calendar, values as deep as a journal's and deeper, numbers that no float holds."""

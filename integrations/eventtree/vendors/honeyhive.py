@@ -7,6 +7,7 @@
 ours                   HoneyHive
 =====================  =================================================================================================
 tree                   session with `session_id` = uuid5 of the tree's id, carrying the root's inputs, outputs, times
+id                     `event_id`; of an id that is no UUID, which HoneyHive refuses, a UUID made of its hash
 kind                   `event_type`: model → model; tool, retriever, embedding, reranker → tool; chain, agent → chain;
                        the kind itself in `metadata.kind`
 parent, children       `parent_id`; the session's id for the root; `children_ids`
@@ -71,6 +72,7 @@ from eventtree.serializer.requests import Encoded, Item, Request, Route, Verdict
 from eventtree.serializer.times import EPOCH, first_token, in_utc, seconds
 from eventtree.serializer.vendor import ABOUT_ONE, Feedback, Vendor, json_in, without_nulls
 from eventtree.serializer.view import TreeView
+from eventtree.trace import uuid_of
 
 EVENT_TYPES: Mapping[Kind, str] = {
     Kind.MODEL: "model", Kind.TOOL: "tool", Kind.RETRIEVER: "tool", Kind.EMBEDDING: "tool", Kind.RERANKER: "tool",
@@ -140,7 +142,7 @@ class HoneyHive(Vendor):
         start = Item(f"{tree.id}:session", tree.id, (), session_route, to_json(self.session(view)))
         body, tree_id = self.event, tree.id
         events = [
-            new_item((event.id, tree_id, (event.id,), events_route, to_json(body(event, view)), 1, ()))
+            new_item((uuid_of(event.id), tree_id, (event.id,), events_route, to_json(body(event, view)), 1, ()))
             for event in view.events
         ]
         waves = in_waves(events, self.routes[events_route], self.max_bytes, first=1)
@@ -172,6 +174,7 @@ class HoneyHive(Vendor):
 
     def update(self, key: str, tree_id: str, on: str, changes: Mapping[str, Any]) -> Item:
         """An update of an event or a session."""
+        on = uuid_of(on)
         body = dict(changes) if self.generation == "v1" else {"event_id": on, **changes}
         place = (("event_id", quote(on, safe="")),)
         return Item(f"{key}:{on}", tree_id, (), ROUTE_NAMES[self.generation][2], to_json(body), 0, place)
@@ -184,7 +187,7 @@ class HoneyHive(Vendor):
             "feedback": feedback_of(root, view),
         }  # fmt: skip
         shared = {
-            "session_id": session_of(view.id), "session_name": name_of(root), "children_ids": [root.id],
+            "session_id": session_of(view.id), "session_name": name_of(root), "children_ids": [uuid_of(root.id)],
             "source": self.source_of(root, view), "config": {}, "inputs": inputs_of(root, view.forms),
             "outputs": outputs_of(root, view.forms),
             "metadata": session_metadata(root, view), "user_properties": user_properties(root, view), **times(root),
@@ -197,9 +200,9 @@ class HoneyHive(Vendor):
         fields: dict[str, Any] = {
             **({"project": self.project} if self.generation == "legacy" else {}),
             "source": self.source_of(event, view), "event_name": name_of(event),
-            "event_type": EVENT_TYPES[event.kind], "event_id": event.id, "session_id": session,
-            "parent_id": view.parent_id(event) or session,
-            **({"children_ids": below} if 0 < len(below) <= MANY_CHILDREN else {}),
+            "event_type": EVENT_TYPES[event.kind], "event_id": uuid_of(event.id), "session_id": session,
+            "parent_id": uuid_of(view.parent_id(event) or session),
+            **({"children_ids": list(map(uuid_of, below))} if 0 < len(below) <= MANY_CHILDREN else {}),
             "config": config_of(event), "inputs": inputs_of(event, view.forms),
         }  # fmt: skip
         if (outputs := outputs_of(event, view.forms)) is not None:
@@ -248,7 +251,7 @@ def missing(request: Request, taken: set[str] | None) -> frozenset[str]:
     """Keys of the items whose ids a reply does not list; none if it lists as many ids as items."""
     if taken is None or len(taken) >= len(request.items):
         return frozenset()
-    return frozenset(item.key for item in request.items if item.event_ids and not taken.issuperset(item.event_ids))
+    return frozenset(item.key for item in request.items if item.event_ids and item.key not in taken)
 
 
 @lru_cache(maxsize=256)

@@ -44,7 +44,7 @@ from eventtree.serializer import view as views
 from eventtree.serializer.formats import to_json
 from eventtree.serializer.requests import Encoded, Item, Request, Route, Verdict, new_item
 from eventtree.serializer.times import later, moment, seconds
-from eventtree.serializer.vendor import ABOUT_ONE, Feedback, id_in, without_nulls
+from eventtree.serializer.vendor import ABOUT_ONE, Feedback, without_nulls
 from eventtree.serializer.view import TreeView
 from eventtree.vendors import humanloop
 from eventtree.vendors.humanloop import Fields, Humanloop
@@ -219,7 +219,7 @@ class HumanloopV5(Humanloop):
 
     def read_success(self, request: Request, reply: JsonValue) -> Verdict:
         """A taken Log is answered with its id."""
-        return Verdict(verified=id_in(reply) is not None)
+        return Verdict(verified=isinstance(reply, dict) and isinstance(reply.get("id"), str))
 
 
 # The trace
