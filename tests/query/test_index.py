@@ -495,6 +495,8 @@ def test_each_tree_says_what_became_of_it_at_each_vendor(index: Index) -> None:
         server.unscript("braintrust")
         taken = record_tree(sent)
         assert flush(20).vendors["honeyhive"].waiting == 0
+        assert feedback(taken, score=1)  # settled apart from the tree, behind it
+        assert flush(20).vendors["honeyhive"].feedback == {"delivered": 1}
         for shipper in all_shippers():
             shipper.stop()
         waiting = record_tree(Pipeline(vendors=vendors, deliver=False))

@@ -22,7 +22,7 @@ from eventtree.event import EventTree
 from eventtree.journal import Journal, open_journal
 from eventtree.journal.clear import clear
 from eventtree.journal.counts import Cursors, keys_of
-from eventtree.journal.trees import trees_in
+from eventtree.journal.trees import is_owed, trees_in
 from eventtree.pricing.pricer import Explanation, PriceLine, Pricer
 from eventtree.query import Index, Page, TreeRow
 from eventtree.query.experiment import experiment, stats_table
@@ -259,8 +259,8 @@ def clear_trees(folder: str | None, tree_id: str | None, yes: bool) -> None:
         chosen = [found[tree_id]] if tree_id is not None else list(found.values())
         cursors, waiting = Cursors(journal), Counter[str]()
         for tree in chosen:
-            keys = [key for key in keys_of(tree.refs) if not cursors(key).is_settled(tree.id, tree.spans)]
-            waiting.update({name for name, _ in keys})
+            settled = {key: cursors(key).settled_of(tree.id) for key in keys_of(tree.refs)}
+            waiting.update({name for (name, _), ends in settled.items() if is_owed(journal, tree.lines, ends)})
         who = ", ".join(f"{number} waiting for {name}" for name, number in sorted(waiting.items()))
         count = plural(sum(tree.has_contents for tree in chosen), "tree")
         what = f"{count} ({who or 'none waiting for a vendor'}) of {config.resolve(journal=folder).folder}"

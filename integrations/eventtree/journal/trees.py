@@ -321,6 +321,12 @@ def part_beyond(journal: Journal, tree: LoggedTree, settled: Mapping[str, int]) 
     return part if part.records else None
 
 
+def is_owed(journal: Journal, lines: Iterable[Place], settled: Mapping[str, int]) -> bool:
+    """Whether a vendor, which has settled a tree up to `settled`, has yet to settle more of it than feedback."""
+    beyond = (entry_at(journal, line) for line in lines if line[1] + line[2] > settled.get(line[0], 0))
+    return any(entry is not None and entry.kind != record.FEEDBACK for entry in beyond)
+
+
 def entry_at(journal: Journal, line: Place) -> Entry | None:
     """The record of a line; None if it has been damaged meanwhile."""
     log, offset, length = line

@@ -12,7 +12,7 @@ from eventtree.journal import Journal
 from eventtree.journal.cursor import Cursor
 from eventtree.journal.files import Files
 from eventtree.journal.folder import process_of
-from eventtree.journal.trees import ROOT_KINDS, load
+from eventtree.journal.trees import ROOT_KINDS, is_owed, load
 from eventtree.tree.events import Pricing
 from eventtree.tree.stored import fold_records
 
@@ -77,19 +77,16 @@ class Deliveries:
         self._journal = journal
         self._known: dict[str, tuple[tuple[int, float], Any]] = {}
 
-    def of(self, tree_id: str, vendors: Iterable[str], places: Iterable[Place]) -> dict[str, Delivery]:
+    def of(self, tree_id: str, vendors: Iterable[str], places: Sequence[Place]) -> dict[str, Delivery]:
         """Vendor → the state of a tree there."""
-        ends: dict[str, int] = {}
-        for log, offset, length in places:
-            ends[log] = max(offset + length, ends.get(log, 0))
-        return {vendor: self._state(tree_id, vendor, ends) for vendor in vendors}
+        return {vendor: self._state(tree_id, vendor, places) for vendor in vendors}
 
-    def _state(self, tree_id: str, vendor: str, ends: dict[str, int]) -> Delivery:
+    def _state(self, tree_id: str, vendor: str, places: Sequence[Place]) -> Delivery:
         cursor: Cursor = self._made(f"{vendor}.cursor", Cursor)
         refused: set[str] = self._made(f"{vendor}.dead", _refused)
-        is_settled = cursor.is_settled(tree_id, ends)
-        state = DEAD if tree_id in refused else DELIVERED if is_settled else WAITING
-        return Delivery(state, None if is_settled else cursor.parked)
+        waits = is_owed(self._journal, places, cursor.settled_of(tree_id))
+        state = DEAD if tree_id in refused else WAITING if waits else DELIVERED
+        return Delivery(state, cursor.parked if waits else None)
 
     def _made(self, name: str, make: Callable[[Files, str], Any]) -> Any:
         files = self._journal.files
