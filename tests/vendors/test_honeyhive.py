@@ -267,7 +267,7 @@ def batch() -> Iterator[Request]:
         (200, {"event_ids": [ident(1), ident(2), ident(3)], "success": True}, [], True),
         (200, {"event_ids": ["server", "made", "these"], "success": True}, [], True),
         (200, {"event_ids": [ident(1), ident(2)], "success": True}, [3], True),
-        (200, {"success": False}, [], True),
+        (200, {"success": False}, [], False),
         (200, {"success": True}, [], True),
         (200, [], [], False),
         (500, {"event_ids": [ident(1), ident(3)], "errors": ["one"], "success": True}, [2], True),

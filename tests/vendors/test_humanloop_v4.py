@@ -117,7 +117,10 @@ def test_error_and_times() -> None:
 
 
 def test_feedback_is_text() -> None:
-    said = ({"id": ROOT, "score": False, "comment": "meh", "user": "ada"}, {"id": ROOT, "score": {"fit": 3, "": 1}})
+    said = (
+        {"id": ROOT, "score": False, "comment": "meh", "user": "ada"},
+        {"id": ROOT, "score": {"fit": 3, "": 1}, "comment": " "},
+    )
     [[log]] = [request.body for request in serialize([tree_of(event(1, None), feedback=said)], humanloop())]
     assert log["feedback"] == [
         {"type": "rating", "value": "bad", "user": "ada"},

@@ -278,7 +278,7 @@ def test_named_score_is_a_tag_and_no_thumb() -> None:
 
 
 def test_feedback_is_the_interactions() -> None:
-    said = ({"id": ROOT, "score": 0, "comment": "meh"}, {"id": ident(2), "correction": "No."})
+    said = ({"id": ROOT, "score": 0, "comment": "meh"}, {"id": ident(2), "comment": " ", "correction": "No."})
     expected = [{"slug": "thumbs_down"}, {"slug": "comment", "text": "meh"}, {"slug": "edit", "text": "No."}]
     assert sent(chain_root(), feedback=said)["feedback_actions"] == expected
     assert sent(chain_root(), feedback=said, version="v3")["user_feedback"] == expected

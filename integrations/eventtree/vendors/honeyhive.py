@@ -234,7 +234,8 @@ class HoneyHive(Vendor):
         """The verdict; a 200 may list fewer `event_ids` than were sent. Updates are answered with any body, or none."""
         if request.method == "PUT":
             return Verdict()
-        return Verdict(retry=missing(request, taken_ids(reply)), verified=isinstance(reply, dict))
+        is_taken = isinstance(reply, dict) and reply.get("success") is not False
+        return Verdict(retry=missing(request, taken_ids(reply)), verified=is_taken)
 
 
 ROUTE_NAMES = {"legacy": ("session", "events", "feedback"), "v1": ("v1_session", "v1_events", "v1_feedback")}

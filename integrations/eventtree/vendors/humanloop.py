@@ -400,5 +400,5 @@ def judgments(feedback: Mapping[str, JsonValue]) -> list[tuple[str, str | float]
     rating = None if named else views.number(score)
     if rating is not None:
         found.append(("rating", "good" if rating >= GOOD else "bad"))
-    words = ((key, feedback.get(key)) for key in ("correction", "comment"))
-    return found + [(key, as_text(text)) for key, text in words if text not in (None, "")]
+    words = ((key, as_text(feedback.get(key))) for key in ("correction", "comment"))
+    return found + [(key, text) for key, text in words if text.strip()]

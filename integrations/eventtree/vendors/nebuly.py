@@ -448,5 +448,5 @@ def feedback_items(given: Mapping[str, JsonValue]) -> list[Fields]:
     """A feedback as Nebuly's items: a score as a thumb, a comment, a correction as an edit."""
     rated = None if given.get("name") else views.number(given.get("score"))
     items: list[Fields] = [] if rated is None else [{"slug": "thumbs_up" if rated >= 0.5 else "thumbs_down"}]
-    texts = (("comment", given.get("comment")), ("edit", given.get("correction")))
-    return items + [{"slug": slug, "text": as_text(text)} for slug, text in texts if text not in (None, "")]
+    texts = (("comment", as_text(given.get("comment"))), ("edit", as_text(given.get("correction"))))
+    return items + [{"slug": slug, "text": text} for slug, text in texts if text.strip()]

@@ -139,6 +139,7 @@ WRONG: list[Wrong] = [
         EMBEDDING_STEP | {"input": ["hi"]},
     ),
     wrong_item("comment without text", "comment needs a text", {"slug": "comment"}),
+    wrong_item("comment of a blank", "comment needs a text", {"slug": "comment", "text": " "}),
     wrong_item("text on regenerate", "regenerate takes no text", {"slug": "regenerate", "text": "again"}),
     wrong_item("rating without value", "a value belongs to rating, and to nothing else", {"slug": "rating"}),
     wrong_item("rating of six", "Input should be less than or equal to 5", {"slug": "rating", "value": 6}, ".value"),

@@ -33,7 +33,7 @@ NON_JSON = ("", "Accepted")  # 6.7: empty or not JSON, by turns
 def feedback_has_its_fields(item: Any) -> Any:
     """4.2: which slug goes with which text and value."""
     slug = item["slug"]
-    if slug in NEEDS_TEXT and "text" not in item:
+    if slug in NEEDS_TEXT and not item.get("text", "").strip():
         raise wrong(f"{slug} needs a text")
     if slug == "regenerate" and "text" in item:
         raise wrong("regenerate takes no text")
