@@ -24,7 +24,8 @@ What the user clears keeps its place, and of its keys those by which events are 
 A long text, and each item of a long list, is written once in a tree. A later record leaves it out, and its
 `same` says what belongs where (recording/texts.py): no value is ever taken for a pointer.
 
-`start` and `at` are wall-clock ns since the epoch; `duration`, `first_token` are monotonic ns since the run opened.
+`start` and `at` are ns since the epoch, by the wall clock as the tree began and the monotonic clock since; `duration`,
+`after` are monotonic ns since the run opened.
 A root's open record holds `vendors`: [{"name", "fingerprint"}]; the whole tree follows its root. Its close record
 repeats them, so that one of the two may be damaged, and says how many `events` have opened, so that one of which both
 records are damaged is counted. Where a span of OpenTelemetry was active, the open record holds its `traceparent` (W3C).

@@ -11,7 +11,7 @@ the boundary around each callback (`boundary.py`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from time import monotonic_ns, time_ns
+from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
 from eventtree import diagnostics, process, record
@@ -63,9 +63,7 @@ class Recorder(Runs):
         the given one in `metadata.run_id`.
         """
         met = shareable[0]
-        # The wall clock before the run's monotonic clock: its successor must not seem to begin before its end.
-        now = time_ns()
-        # The table next, atomically: of all handlers and threads that report this run, one records it.
+        # First the table, atomically: of all handlers and threads that report this run, one records it.
         run = self.enter(pipeline, run_id, parent_id, metadata)
         if run is None:
             return
@@ -77,12 +75,12 @@ class Recorder(Runs):
         if state:
             run.state = state
         if start_ns is not None:
-            now = run.began(now, start_ns)
+            run.began(start_ns)
         # The run is in the table: nothing from here to its record may fail. Names recur, so look them up first.
         plain_name = pipeline.names[name] if type(name) is str else pipeline.part("name", name)
         entry: Record = {
             "r": record.OPEN, "id": run.id, "tree": tree.id, "parent": run.parent, "kind": kind._value_,
-            "name": plain_name, "start": now,
+            "name": plain_name, "start": tree.clock + run.start,
         }  # fmt: skip
         if framework is not None:
             entry["framework"] = framework
@@ -211,7 +209,7 @@ class Recorder(Runs):
         run = self.find(run_id)
         if run is None or run.tree.skipped or (pipeline is not None and run.pipelines[0] is not pipeline):
             return
-        entry = record.noted(run.id, run.tree.id, name, time_ns(), monotonic_ns() - run.start)
+        entry = _noted(run, name)
         run.pipelines[0].add(entry, {"name": name, "value": value})
         append(run.tree, entry)
 
@@ -260,8 +258,7 @@ class Recorder(Runs):
         """Record a model's streamed text. LangChain reports no end of a model when a graph is cancelled."""
         pipeline = run.pipelines[0]
         if run.streamed and pipeline.content and not run.tree.skipped:
-            after = monotonic_ns() - run.start
-            entry = record.noted(run.id, run.tree.id, record.PARTIAL, time_ns(), after)
+            entry = _noted(run, record.PARTIAL)
             entry["value"] = _partial(pipeline, run, run.streamed)
             append(run.tree, entry)
 
@@ -277,6 +274,11 @@ def _write_owed(tree: Tree) -> None:
             tree.owed.append(run)
             return
         run.owed = None
+
+
+def _noted(run: Run, name: str) -> Record:
+    now = monotonic_ns()
+    return record.noted(run.id, run.tree.id, name, run.tree.clock + now, now - run.start)
 
 
 def _partial(pipeline: Pipeline, run: Run, streamed: list[str]) -> JsonValue:

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import islice, takewhile
-from time import monotonic_ns
+from time import monotonic_ns, time_ns
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,10 @@ class Tree:
         self.id = tree_id
         self.root = tree_id
         """Its first run in this process: its root, or the first run of a part of another process's tree."""
+        self.clock = time_ns() - monotonic_ns()
+        """What makes monotonic times of its runs and notes wall-clock ones: where the wall clock is set meanwhile, none
+        begins outside its parent, or before the end of the run before it.
+        """
         self.journal = journal
         self.pipelines = [pipeline]
         self.vendors = vendors
@@ -126,11 +130,10 @@ class Run:
     owed: Record | None = None
     """The record of its start, if writing that was interrupted or found no room on the stack."""
 
-    def began(self, now: int, start_ns: int) -> int:
-        """Set the start of a run that began before its first callback; returns it in wall-clock ns."""
-        self.early = max(0, now - start_ns)
+    def began(self, start_ns: int) -> None:
+        """Set the start of a run that began before its first callback, given in wall-clock ns."""
+        self.early = max(0, time_ns() - start_ns)
         self.start -= self.early
-        return min(start_ns, now)
 
 
 class Runs:
