@@ -21,7 +21,8 @@ from llama_index.core.chat_engine.types import AgentChatResponse
 from llama_index.core.prompts import PromptTemplate
 from llama_index.core.schema import Document, ImageNode, IndexNode, NodeWithScore, QueryBundle, TextNode
 
-from eventtree.content import Limits, Sanitizer, sanitize
+from eventtree.config import Bounds
+from eventtree.content import Sanitizer, sanitize
 from eventtree.content.fast_path import COPIES, Unusual, messages_of
 
 
@@ -231,13 +232,13 @@ def test_a_list_in_itself_is_left_to_the_walk() -> None:
 def test_what_could_be_too_large_is_left_to_the_walk() -> None:
     with pytest.raises(Unusual):
         copied(["x" * 2_000] * 6, 10_000)
-    small = Limits(max_bytes=600)
-    assert len(repr(sanitize(["x" * 500, "y" * 500], limits=small))) < 700
+    small = Bounds.model_construct(value_bytes=600)
+    assert len(repr(sanitize(["x" * 500, "y" * 500], bounds=small))) < 700
 
 
 def test_narrow_limits_are_kept() -> None:
-    assert Sanitizer(Limits(max_depth=2))({"a": {"b": {"c": 1}}}) != {"a": {"b": {"c": 1}}}
-    assert len(Sanitizer(Limits(max_items=3))(list(range(9)))) < 9
+    assert Sanitizer(Bounds.model_construct(depth=2))({"a": {"b": {"c": 1}}}) != {"a": {"b": {"c": 1}}}
+    assert len(Sanitizer(Bounds.model_construct(items=3))(list(range(9)))) < 9
 
 
 def test_the_copy_is_new() -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import pydantic_core
 import pytest
 
-from eventtree.content import Limits, Sanitizer, known_secrets, sanitize
+from eventtree.config import Bounds
+from eventtree.content import Sanitizer, known_secrets, sanitize
 
 MB = 1 << 20
 
@@ -63,7 +64,7 @@ def test_nodes_are_counted_over_the_whole_value() -> None:
     value: list[Any] = [1] * 10
     for _ in range(20):
         value = [value] * 10
-    assert len(pydantic_core.to_json(sanitize(value, limits=Limits(max_nodes=1000)))) < 100_000
+    assert len(pydantic_core.to_json(sanitize(value, bounds=Bounds(nodes=1000)))) < 100_000
 
 
 def test_many_long_texts_do_not_pile_up() -> None:

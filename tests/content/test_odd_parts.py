@@ -129,7 +129,7 @@ def test_a_tools_artifact_is_kept() -> None:
 
 def test_a_tools_artifact_is_bounded() -> None:
     large = ToolMessage("12 °C", tool_call_id="c1", artifact=["x" * 10_000] * 1_000)
-    assert len(repr(write.fitted(write.message(large)))) < 2 * write.limits.max_bytes
+    assert len(repr(write.fitted(write.message(large)))) < 2 * write.bounds.value_bytes
 
 
 EXTRA: list[tuple[Any, dict[str, Any]]] = [

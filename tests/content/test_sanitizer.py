@@ -36,7 +36,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventtree import diagnostics
-from eventtree.content import DEFAULT, Limits, Sanitizer, sanitize
+from eventtree.config import Bounds
+from eventtree.content import Sanitizer, sanitize
 from eventtree.content.walk import CONVERTERS, MAX_KINDS
 from eventtree.recording import exceptions
 
@@ -580,7 +581,7 @@ json_values = st.recursive(
 @given(json_values)
 def test_plain_json_stays_as_it_is_and_is_a_copy(value: Any) -> None:
     """What is plain already is not changed, and what the app changes later does not reach the record."""
-    out = sanitize(value, limits=Limits(max_depth=100))
+    out = sanitize(value, bounds=Bounds(depth=100))
     assert out == value
     if isinstance(value, list | dict):
         assert out is not value
@@ -590,10 +591,10 @@ def test_plain_json_stays_as_it_is_and_is_a_copy(value: Any) -> None:
 @given(nested, st.integers(100, 2000))
 def test_nothing_is_larger_than_its_limit(value: Any, max_bytes: int) -> None:
     """F20."""
-    out = sanitize(value, limits=Limits(max_bytes=max_bytes, max_items=8, max_depth=4))
+    out = sanitize(value, bounds=Bounds.model_construct(value_bytes=max_bytes, items=8, depth=4))
     assert len(pydantic_core.to_json(out)) <= max(max_bytes, 400)
 
 
 def test_text_is_redacted_and_cut_like_any_other() -> None:
     """Names and tags go the same way."""
-    assert Sanitizer(DEFAULT, lambda text: text.replace("canary", "*")).text("a canary") == "a *"
+    assert Sanitizer(redact=lambda text: text.replace("canary", "*")).text("a canary") == "a *"

@@ -8,8 +8,6 @@ from typing import Any
 import pytest
 
 from eventtree import diagnostics, flush
-from eventtree.config import Bounds
-from eventtree.content import Limits
 from eventtree.delivery import tidy
 from eventtree.delivery.report import make_report
 from eventtree.errors import ConfigError
@@ -205,7 +203,7 @@ def test_a_reply_is_read_up_to_the_bound_and_counted() -> None:
 def test_bounds_come_from_the_environment_too_and_wrong_ones_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVENTTREE_BOUNDS", "depth=3, journal_bytes=1000")
     pipeline = Pipeline(vendors=[])
-    assert (pipeline.sanitize.limits.max_depth, pipeline.journal.max_bytes) == (3, 1_000)
+    assert (pipeline.sanitize.bounds.depth, pipeline.journal.max_bytes) == (3, 1_000)
     for wrong, words in (
         ("depth", "Levels of lists"), ("depth=x", "Levels of lists"), ("depth=0", "Levels of lists"),
         ("breadth=3", "Bounds are journal_bytes"),
@@ -213,5 +211,3 @@ def test_bounds_come_from_the_environment_too_and_wrong_ones_are_named(monkeypat
         monkeypatch.setenv("EVENTTREE_BOUNDS", wrong)
         with pytest.raises(ConfigError, match=rf"bounds.*{words}"):
             Pipeline(vendors=[])
-    monkeypatch.delenv("EVENTTREE_BOUNDS")
-    assert Limits() == Limits.of(Bounds())

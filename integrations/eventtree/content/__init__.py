@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING, Any
 from eventtree.content.python_values import items_of
 from eventtree.content.sanitizer import Sanitizer, sanitize
 from eventtree.content.truncate import truncate
-from eventtree.content.walk import DEFAULT, FAILED, MASK, Limits, Redactor
+from eventtree.content.walk import FAILED, MASK, Redactor
 
 if TYPE_CHECKING:
     from eventtree.content.redact import KnownSecrets, known_secrets, masking
 
 __all__ = [
-    "DEFAULT",
     "FAILED",
     "MASK",
     "KnownSecrets",
-    "Limits",
     "Redactor",
     "Sanitizer",
     "items_of",

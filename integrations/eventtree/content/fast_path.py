@@ -17,6 +17,7 @@ from math import isfinite
 from operator import attrgetter
 from typing import Any, NamedTuple
 
+from eventtree.config import Bounds
 from eventtree.content import framework_values, python_values
 from eventtree.content import messages as chat
 from eventtree.content.finish import finish_reason
@@ -29,7 +30,6 @@ from eventtree.content.walk import (
     MAX_KINDS,
     SHORT,
     Fields,
-    Limits,
     Reader,
     clean,
     shareable,
@@ -71,10 +71,10 @@ class Unusual(Exception):  # noqa: N818  (no error)
     """The walk has to copy this value. Raised as a class: a kept exception would keep its frames alive."""
 
 
-def room_in(limits: Limits) -> int:
+def room_in(bounds: Bounds) -> int:
     """Most characters of a value copied here: 0 if a limit is narrow enough to truncate a usual value."""
-    is_ample = limits.max_depth > DEPTH and limits.max_items >= ITEMS
-    return min(limits.max_bytes, limits.max_nodes * NODE) if is_ample else 0
+    is_ample = bounds.depth > DEPTH and bounds.items >= ITEMS
+    return min(bounds.value_bytes, bounds.nodes * NODE) if is_ample else 0
 
 
 def itself(value: JsonValue, _room: list[int], _depth: int) -> JsonValue:

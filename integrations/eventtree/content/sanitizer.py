@@ -1,11 +1,11 @@
 """Turns any value of the app into plain JSON that every reader accepts.
 
-A `Sanitizer` is made once, with limits and a redactor, and called for each value on the app's own thread. It never
+A `Sanitizer` is made once, with bounds and a redactor, and called for each value on the app's own thread. It never
 raises (except for a signal's handler), never mutates, never reads a stream, and keeps no object. It runs no code of the
 value, except for an exception's text. Its result is new, consists of None, bool, int, float, str, list and dict, and is
 valid UTF-8.
 
-A result may be a few times larger than the limits: a record's writer calls `fitted` if the record is too large. It
+A result may be a few times larger than the bounds: a record's writer calls `fitted` if the record is too large. It
 keeps the structure; truncate.py has the order of cuts.
 """
 
@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from eventtree import diagnostics
+from eventtree.config import BOUNDS, Bounds
 from eventtree.content import fast_path, framework_values, objects
 from eventtree.content import messages as chat
 from eventtree.content.fast_path import COPIES
@@ -22,13 +23,11 @@ from eventtree.content.python_values import items_of
 from eventtree.content.truncate import truncate
 from eventtree.content.walk import (
     CONVERTERS,
-    DEFAULT,
     FAILED,
     MANY,
     Converter,
     FailClosed,
     KeyCache,
-    Limits,
     Redactor,
     Walk,
     shareable,
@@ -49,16 +48,16 @@ CONVERTERS.update(objects.EXACT)
 
 
 class Sanitizer:
-    """Turns any value into plain JSON, within `limits` and redacted by `redact`."""
+    """Turns any value into plain JSON, within `bounds` and redacted by `redact`."""
 
-    __slots__ = ("guard", "lasting", "limits", "room")
+    __slots__ = ("bounds", "guard", "lasting", "room")
 
-    def __init__(self, limits: Limits = DEFAULT, redact: Redactor | None = None, own_keys: Iterable[str] = ()) -> None:
-        """Take the limits and the redactor; `own_keys` are dict keys of ours, which are not redacted."""
-        self.limits = limits
+    def __init__(self, bounds: Bounds = BOUNDS, redact: Redactor | None = None, own_keys: Iterable[str] = ()) -> None:
+        """Take the bounds and the redactor; `own_keys` are dict keys of ours, which are not redacted."""
+        self.bounds = bounds
         self.guard = None if redact is None else FailClosed(redact, FAILED)
-        self.room = fast_path.room_in(limits) if redact is None else 0
-        """Characters of a value that may be copied the fast way, where every limit is larger than that takes."""
+        self.room = fast_path.room_in(bounds) if redact is None else 0
+        """Characters of a value that may be copied the fast way, where every bound is larger than that takes."""
         hides = getattr(redact, "hides_key", None)
         self.lasting = KeyCache(self.guard, FailClosed(hides, True) if hides else None, own_keys)
 
@@ -72,7 +71,7 @@ class Sanitizer:
                     return plain
             except Exception:  # noqa: BLE001 - unusual, broken, or another thread changed it: the walk is the boundary
                 pass
-        return Walk(self.limits, self.guard, self.lasting).value(value, 0)
+        return Walk(self.bounds, self.guard, self.lasting).value(value, 0)
 
     def text(self, value: str) -> str:
         """A text such as a name or a tag, redacted and cut to size."""
@@ -81,10 +80,10 @@ class Sanitizer:
 
     def message(self, value: Any) -> dict[str, JsonValue]:
         """A message of any spelling as one Message: an object, a dict, (role, content), or a text of the user."""
-        return as_message(Walk(self.limits, self.guard, self.lasting), value, 0)
+        return as_message(Walk(self.bounds, self.guard, self.lasting), value, 0)
 
     def messages(self, values: Any) -> list[dict[str, JsonValue]]:
-        """Messages of any spelling, or a single one, as Messages. The limits are for all of them together."""
+        """Messages of any spelling, or a single one, as Messages. The bounds are for all of them together."""
         if self.room:
             room = [self.room]
             try:
@@ -93,7 +92,7 @@ class Sanitizer:
                     return plain  # type: ignore[no-any-return]
             except Exception:  # noqa: BLE001 - as in `__call__`
                 pass
-        walk = Walk(self.limits, self.guard, self.lasting)
+        walk = Walk(self.bounds, self.guard, self.lasting)
         given = items_of(values)
         if given is None or chat.is_pair(values):
             given = [values]
@@ -102,7 +101,7 @@ class Sanitizer:
         return out
 
     def found(self, values: Any) -> JsonValue:
-        """Documents of any spelling as Documents, within the limits together. Only a list or a tuple is read: another
+        """Documents of any spelling as Documents, within the bounds together. Only a list or a tuple is read: another
         iterable may give them once, and they are the app's.
         """
         given = items_of(values)
@@ -114,16 +113,16 @@ class Sanitizer:
     def fitted(self, plain: JsonValue) -> JsonValue:
         """`plain`, shortened if it is too large."""
         # To write it is quicker than to measure it part by part.
-        if len(encode(plain)) <= self.limits.max_bytes:
+        if len(encode(plain)) <= self.bounds.value_bytes:
             return plain
-        shorter = truncate(plain, self.limits.max_bytes)
+        shorter = truncate(plain, self.bounds.value_bytes)
         diagnostics.truncations["value_bytes"] += shorter is not plain
         return shorter
 
 
-def sanitize(value: Any, *, limits: Limits = DEFAULT, redact: Redactor | None = None) -> JsonValue:
-    """`value` as plain JSON within the limits. Bind a `Sanitizer` where there is more than one value."""
-    made = Sanitizer(limits, redact)
+def sanitize(value: Any, *, bounds: Bounds = BOUNDS, redact: Redactor | None = None) -> JsonValue:
+    """`value` as plain JSON within the bounds. Bind a `Sanitizer` where there is more than one value."""
+    made = Sanitizer(bounds, redact)
     return made.fitted(made(value))
 
 

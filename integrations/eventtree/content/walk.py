@@ -1,4 +1,4 @@
-"""Walks over one value: keeps the limits, finds cycles, and redacts texts.
+"""Walks over one value: keeps the bounds, finds cycles, and redacts texts.
 
 A walk lasts for a single call. It finds the converter of each object by its class (one dict lookup), and is the only
 place where broken objects are caught: an exception of user code becomes a marker in the record.
@@ -9,11 +9,10 @@ from __future__ import annotations
 import enum
 import types
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from eventtree import diagnostics
-from eventtree.config import BOUNDS, Bounds
+from eventtree.config import Bounds
 from eventtree.content.truncate import TOO_DEEP, apart, cut_marker
 from eventtree.diagnostics import ARGS_OF, DICT_OF, MRO_OF, qualified
 from eventtree.event import JsonValue
@@ -54,24 +53,6 @@ MARGIN = 4096
 MISSING = object()
 """Stands for a field that was never set."""
 CYCLE = "…[the same object again]…"
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The bounds of one value. `max_bytes` is its size as JSON; `max_nodes` counts items of all containers."""
-
-    max_depth: int = BOUNDS.depth
-    max_items: int = BOUNDS.items
-    max_nodes: int = BOUNDS.nodes
-    max_bytes: int = BOUNDS.value_bytes
-
-    @classmethod
-    def of(cls, bounds: Bounds) -> Limits:
-        """The limits by the user's bounds."""
-        return cls(bounds.depth, bounds.items, bounds.nodes, bounds.value_bytes)
-
-
-DEFAULT = Limits()
 
 
 CONVERTERS: Remembered[type, Converter] = Remembered(MAX_KINDS)
@@ -139,15 +120,15 @@ class KeyCache:
 class Walk:
     """The state of one conversion. The given value has `depth` 0."""
 
-    __slots__ = ("lasting", "limits", "nodes", "path", "redact", "spent")
+    __slots__ = ("bounds", "lasting", "nodes", "path", "redact", "spent")
 
-    def __init__(self, limits: Limits, redact: Redactor | None, lasting: KeyCache) -> None:
+    def __init__(self, bounds: Bounds, redact: Redactor | None, lasting: KeyCache) -> None:
         """Begin with nothing spent. `redact` must not raise."""
-        self.limits = limits
+        self.bounds = bounds
         self.redact = redact
         self.lasting = lasting
         self.path: set[int] = set()
-        self.nodes = limits.max_nodes
+        self.nodes = bounds.nodes
         self.spent = 0
 
     def value(self, value: Any, depth: int, convert: Converter | None = None) -> JsonValue:
@@ -193,7 +174,7 @@ class Walk:
 
     def room(self) -> int:
         """The longest text still welcome. `truncate` shares out the size fairly later; this only stops a flood."""
-        whole = self.limits.max_bytes
+        whole = self.bounds.value_bytes
         if self.spent <= 4 * whole:
             return whole
         return max(SHORT, whole >> 6) if self.spent <= 64 * whole else SHORT
@@ -222,9 +203,9 @@ class Walk:
 
     def take(self, size: int) -> int:
         """Number of the `size` items that may be kept; all are counted as met."""
-        if size > self.limits.max_items:
+        if size > self.bounds.items:
             diagnostics.truncations["items"] += 1
-            size = self.limits.max_items
+            size = self.bounds.items
         if size > self.nodes:
             diagnostics.truncations["nodes"] += 1
             size = self.nodes
@@ -233,7 +214,7 @@ class Walk:
 
     def enter(self, value: object, depth: int) -> str | None:
         """Go into a container; a marker where that must not be. Every None is followed by one `leave`."""
-        if depth >= self.limits.max_depth:
+        if depth >= self.bounds.depth:
             diagnostics.truncations["depth"] += 1
             return TOO_DEEP
         here = id(value)

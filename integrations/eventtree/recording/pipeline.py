@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 from eventtree import config, diagnostics
 from eventtree.config import HandlerSettings
-from eventtree.content import Limits, Sanitizer, items_of
+from eventtree.content import Sanitizer, items_of
 from eventtree.content.fast_path import LONGEST_WRITTEN, NODE, as_it_is
 from eventtree.event import JsonValue
 from eventtree.record import encode, encoder
@@ -155,19 +155,19 @@ class Pipeline:
             caller.want()
         self.last_tree: str | None = None
         self.open_runs = self.settings.bounds.open_runs
-        self.sanitize = Sanitizer(Limits.of(self.settings.bounds), self.settings.redact)
+        self.sanitize = Sanitizer(self.settings.bounds, self.settings.redact)
         self.is_open = self.content and self.settings.redact is None
         """Whether plain and small values are recorded unchanged."""
         self.is_ample = self.is_open and self.sanitize.room >= NODE * LONGEST_WRITTEN
         """Whether the bounds are wide enough for all of these values."""
-        self.most_bytes = self.sanitize.limits.max_bytes
+        self.most_bytes = self.sanitize.bounds.value_bytes
         self.dumps = encoder()
         # Bound here, because calling an object that is not a function is slower.
         self.plain: Callable[[Any], JsonValue] = self.sanitize.__call__
         self.text: Callable[[str], str] = self.sanitize.text
         self.names = Remembered(KNOWN_NAMES, self.sanitize.text, longest=SHORT_NAME)
         """Name or tag → its recorded form, since every run repeats them."""
-        self.plain_usage = Sanitizer(Limits.of(self.settings.bounds), self.settings.redact, WORDS_OF_USAGE)
+        self.plain_usage = Sanitizer(self.settings.bounds, self.settings.redact, WORDS_OF_USAGE)
         self.tags = self.plain_tags(self.settings.tags)
         given = {key: getattr(self.settings, key) for key in ("session", "user", "environment", "release", "service")}
         self.root = {key: plain for key, name in given.items() if name and (plain := self.part("name", name))}
