@@ -39,7 +39,7 @@ never comes to this journal. The close of a root, or of such a first run, says h
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from struct import Struct
 from typing import Any
 
@@ -135,10 +135,9 @@ def joined(tree_id: str, root: str, vendors: Sequence[Ref]) -> Record:
     return {"r": VENDORS, "id": root, "tree": tree_id, "vendors": vendors}
 
 
-def dropped(tree_id: str, vendors: Iterable[Ref] | None, reason: str, events: int) -> Record:
-    """A tree of `events` events was not recorded; or, without vendors, a later part of one."""
-    named = {} if vendors is None else {"vendors": list(vendors)}
-    return {"r": DROP, "id": tree_id, "tree": tree_id, **named, "reason": reason, "events": events}
+def dropped(tree_id: str, vendors: Sequence[Ref], reason: str, events: int) -> Record:
+    """A tree of `events` events was not recorded."""
+    return {"r": DROP, "id": tree_id, "tree": tree_id, "vendors": vendors, "reason": reason, "events": events}
 
 
 def feedback(event_id: str, tree_id: str, key: str, at: int, given: Mapping[str, Any]) -> Record:

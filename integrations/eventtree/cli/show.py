@@ -247,7 +247,7 @@ def show_report(folder: str | None, as_json: bool) -> None:
 def clear_trees(folder: str | None, tree_id: str | None, yes: bool) -> None:
     """Delete recorded trees from this machine. Events that still wait for a vendor count as dropped by_user."""
     journal = existing(folder)
-    found = trees_in(journal)
+    found = {tree.id: tree for tree in trees_in(journal).values() if tree.has_contents}
     if tree_id is not None and tree_id not in found:
         trees = found if AN_ID.fullmatch(tree_id) else ()
         meant = [one for one in trees if one.startswith(tree_id) or one.endswith(tree_id)]
@@ -262,7 +262,7 @@ def clear_trees(folder: str | None, tree_id: str | None, yes: bool) -> None:
             settled = {key: cursors(key).settled_of(tree.id) for key in keys_of(tree.refs)}
             waiting.update({name for (name, _), ends in settled.items() if is_owed(journal, tree.lines, ends)})
         who = ", ".join(f"{number} waiting for {name}" for name, number in sorted(waiting.items()))
-        count = plural(sum(tree.has_contents for tree in chosen), "tree")
+        count = plural(len(chosen), "tree")
         what = f"{count} ({who or 'none waiting for a vendor'}) of {config.resolve(journal=folder).folder}"
         if not sys.stdin.isatty():
             raise ConfigError(

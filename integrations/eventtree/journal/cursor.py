@@ -6,7 +6,6 @@ rewritten as one `state` line.
     {"c": "ack", "items": {tree: [[key, …], delivered, dead]}}       these items are never sent again
     {"c": "settle", "tree", "events", "taken": [delivered, dead], "dropped": {reason: n}, "spans": {log: end},
      "uncounted": n, "apart": n, "left_out": n, "back", "replay"}    the tree is settled (`Cursor.settle`)
-    {"c": "drop", "events", "reason"}                                accepted and dropped at once: sampled, late, …
     {"c": "sent", "log", "end", "events", "dropped": {reason: n}, "learned": {…}}    a relay has replicated to `end`
     {"c": "feedback", "key", "log", "end", "fate": "delivered" | "dead" | reason, "tree"}    a feedback is settled
     {"c": "learn", "values": {name: value or null}}                  null forgets a value
@@ -96,10 +95,6 @@ class Cursor(Progress):
     def settle_feedback(self, key: str, tree: str, log: str, end: int, fate: str) -> None:
         """Record that a feedback is settled: delivered, dead, or dropped for a reason."""
         self._write({"c": "feedback", "key": key, "log": log, "end": end, "fate": fate, "tree": tree})
-
-    def drop(self, events: int, reason: str) -> None:
-        """Record events that were dropped without being part of a tree."""
-        self._write({"c": "drop", "events": events, "reason": reason})
 
     def replicate(
         self, log: str, end: int, events: int, dropped: Mapping[str, int], learned: Mapping[str, str]

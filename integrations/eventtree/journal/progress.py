@@ -25,7 +25,7 @@ class Progress:
 
     def _clear(self) -> None:
         self.accepted = 0
-        """Events of settled trees, and those dropped at once."""
+        """Events of settled trees."""
         self.delivered = 0
         self.dead = 0
         self.dropped: Counter[str] = Counter()
@@ -141,10 +141,6 @@ class Progress:
             self.foreign.pop(entry["tree"], None)
         if entry["dropped"]:
             self.dropped.update(entry["dropped"])
-
-    def _on_drop(self, entry: dict[str, Any]) -> None:
-        self.accepted += entry["events"]
-        self.dropped[entry["reason"]] += entry["events"]
 
     def _on_sent(self, entry: dict[str, Any]) -> None:
         self.offsets[entry["log"]] = max(entry["end"], self.offsets.get(entry["log"], 0))
