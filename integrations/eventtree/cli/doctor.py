@@ -66,7 +66,7 @@ def check_journal(settings: config.Settings) -> bool:
     try:
         files = open_journal(settings.folder).files
         assert isinstance(files, DiskFiles)
-        files.replace(PROBE, b"")
+        files.replace(PROBE, MARK.encode())
         if lock := files.lock(PROBE):
             lock.release()
         files.remove(PROBE)

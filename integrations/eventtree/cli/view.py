@@ -6,18 +6,13 @@ import gc
 import secrets
 import socket
 import threading
-import time
 import webbrowser
-from typing import TYPE_CHECKING
 
 import click
 
 from eventtree.cli.main import journal_option, main, say
 from eventtree.cli.show import existing
 from eventtree.errors import ConfigError, EventTreeError, without_extra
-
-if TYPE_CHECKING:
-    import uvicorn
 
 
 @main.command("view")
@@ -54,7 +49,7 @@ def view(folder: str | None, port: int, no_browser: bool, host: str, allowed: tu
     address = f"http://{shown}:{sockets[0].getsockname()[1]}/" + (f"?t={token}" if token else "")
     say(f"{address}  (Ctrl-C stops it)")
     if not no_browser:
-        threading.Thread(target=_open, args=(server, address), daemon=True).start()
+        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()  # the sockets listen already
     try:
         server.run(sockets=sockets)
     except KeyboardInterrupt:
@@ -78,9 +73,3 @@ def _listen(host: str, port: int) -> list[socket.socket]:
         return [first, socket.create_server(("::1", first.getsockname()[1]), family=socket.AF_INET6)]
     except OSError:
         return [first]  # no IPv6 here, or somebody else has the port there
-
-
-def _open(server: uvicorn.Server, address: str) -> None:
-    while not (server.started or server.should_exit):
-        time.sleep(0.01)
-    webbrowser.open(address)

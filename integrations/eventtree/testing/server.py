@@ -24,7 +24,6 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from types import TracebackType
 from typing import TYPE_CHECKING, TypedDict
 
 from eventtree import config, process
@@ -69,11 +68,6 @@ class Answer:
     delay: float = 0.0
     apply: bool = False
     cut: bool = False
-
-    @property
-    def asks_rules(self) -> bool:
-        """Whether the vendor's rules get the request."""
-        return self.apply or (self.status is None and not self.cut)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +139,7 @@ class VendorServer:
         """Start."""
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop."""
         self.stop()
 
@@ -233,7 +225,7 @@ class VendorServer:
     def event_ids(self, vendor: str) -> list[str]:
         """Return the ids of `events`: the client's own, else the server's."""
         with self._lock:
-            return [kept.id for kept in self._ledger(vendor).kept if kept.kind == "event"]
+            return [kept.id for kept in self._state(vendor).kept if kept.kind == "event"]
 
     def sessions(self, vendor: str) -> list[Json]:
         """Return the sessions `vendor` accepted."""
@@ -254,19 +246,19 @@ class VendorServer:
     def repeats(self, vendor: str) -> Repeats:
         """Return how many ids of events and sessions came again: with the same content, and with changed content."""
         with self._lock:
-            return self._ledger(vendor).repeats
+            return self._state(vendor).repeats
 
     def _forget(self) -> None:
         self._requests: list[Received] = []
         self._scripts: dict[str, Iterator[Answer]] = {}
-        self._ledgers: dict[str, VendorState] = {name: rules.state(self._options) for name, rules in CONTRACTS.items()}
+        self._states: dict[str, VendorState] = {name: rules.state(self._options) for name, rules in CONTRACTS.items()}
 
-    def _ledger(self, vendor: str) -> VendorState:
-        return self._ledgers[known(vendor).name]
+    def _state(self, vendor: str) -> VendorState:
+        return self._states[known(vendor).name]
 
     def _kept(self, vendor: str, kind: Kind) -> list[Json]:
         with self._lock:
-            return [kept.body for kept in self._ledger(vendor).kept if kept.kind == kind]
+            return [kept.body for kept in self._state(vendor).kept if kept.kind == kind]
 
     def _respond(self, incoming: Incoming) -> Outgoing:
         """Answer one request; called on the connection's thread."""
@@ -277,8 +269,9 @@ class VendorServer:
         except Refusal as refusal:
             body, unreadable = incoming.body, refusal
         with self._lock:
-            answer = self._next_answer(rules)
-            reply = self._judge(rules, incoming, body, unreadable) if answer.asks_rules else Reply()
+            answer = next(self._scripts.get(rules.name if rules else "", iter(())), Answer())
+            asks_rules = answer.apply or (answer.status is None and not answer.cut)
+            reply = self._judge(rules, incoming, body, unreadable) if asks_rules else Reply()
             outgoing = to_wire(rules, reply, answer)
             received = Received(
                 vendor=rules.name if rules else "", method=incoming.method, path=incoming.path, query=incoming.query,
@@ -289,10 +282,6 @@ class VendorServer:
         if answer.delay:
             self._stopping.wait(answer.delay)
         return outgoing
-
-    def _next_answer(self, rules: VendorRules | None) -> Answer:
-        script = self._scripts.get(rules.name) if rules else None
-        return next(script, Answer()) if script else Answer()
 
     def _judge(self, rules: VendorRules | None, incoming: Incoming, body: Json, unreadable: Refusal | None) -> Reply:
         try:
@@ -307,7 +296,7 @@ class VendorServer:
             if incoming.route.has_body and unreadable is not None:
                 raise unreadable
             call = Call(body, incoming.args, incoming.query, self.url)
-            return incoming.route.handle(call, self._ledgers[rules.name])
+            return incoming.route.handle(call, self._states[rules.name])
         except Refusal as refusal:
             # A vendor's own words; where the path is none's, plain text.
             status = refusal.status or (rules.refusal_status if rules else 404)

@@ -40,7 +40,11 @@ def outline(tree: EventTree, running: Collection[str]) -> Json:
     return {
         "id": tree.id, "name": cut(root.name), "status": status_of(root, running), "session": root.session_id,
         "user": root.user, "environment": root.environment, "tags": list(root.tags), "start": root.start.timestamp(),
-        "duration": root.duration, "resumes": resumed_in(tree), "sums": sums_of(tree), "models": models,
+        "duration": root.duration, "resumes": resumed_in(tree), "models": models,
+        "sums": {
+            "tokens": tokens_of(tree), "usd": number(tree.total_usd), "unpriced": tree.unpriced,
+            "events": len(tree.events), "errors": sum(event.status is Status.ERROR for event in tree.events),
+        },
         "feedback": list(tree.feedback), "hidden": len(tree.events) - len(shown),
         "damaged": any(note.name == "damaged" for event in tree.events for note in event.notes),
         "events": [row_of(event, root, places.get(event.parent_id or "", -1), running) for event in shown],
@@ -72,14 +76,6 @@ def row_of(event: Event, root: Event, parent: int, running: Collection[str]) -> 
 def status_of(event: Event, running: Collection[str]) -> str:
     """An event's status; `running` while it may still end."""
     return RUNNING if event.status is Status.INCOMPLETE and event.id in running else str(event.status)
-
-
-def sums_of(tree: EventTree) -> Json:
-    """Tokens by kind and dollars of a tree; None where no event has a figure."""
-    return {
-        "tokens": tokens_of(tree), "usd": number(tree.total_usd), "unpriced": tree.unpriced,
-        "events": len(tree.events), "errors": sum(event.status is Status.ERROR for event in tree.events),
-    }  # fmt: skip
 
 
 def event_in(tree: EventTree, event_id: str) -> Event:

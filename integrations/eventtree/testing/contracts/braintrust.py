@@ -230,7 +230,7 @@ class Feedback(TypedDict):  # B.3
 
 
 @dataclass
-class BraintrustLedger(VendorState):
+class BraintrustState(VendorState):
     """The objects of Braintrust (projects and experiments), their rows, and the spans of each trace in them."""
 
     projects: dict[str, str] = field(default_factory=dict)
@@ -253,7 +253,7 @@ def check_model_call(row: Json) -> None:
             parse(table, row[name], name)
 
 
-def check_place(row: Json, object_id: str, state: BraintrustLedger, fresh: dict[tuple[str, str, str], str]) -> None:
+def check_place(row: Json, object_id: str, state: BraintrustState, fresh: dict[tuple[str, str, str], str]) -> None:
     """B.1, 'Nesting and roots': parents are span_ids (not row ids) already known in this trace."""
     span_id, root_id, parents = row.get("span_id"), row.get("root_span_id"), row.get("span_parents") or []
     if (span_id is None) != (root_id is None):
@@ -275,7 +275,7 @@ def check_place(row: Json, object_id: str, state: BraintrustLedger, fresh: dict[
 
 
 def check_row(
-    raw: Json, object_id: str, state: BraintrustLedger, fresh: dict[tuple[str, str, str], str], seen: set[str]
+    raw: Json, object_id: str, state: BraintrustState, fresh: dict[tuple[str, str, str], str], seen: set[str]
 ) -> str:
     """Check one row and return its id; nothing is kept yet."""
     row = parse(Row, known_keys(Row, raw, drop=state.options.open_rows))
@@ -292,7 +292,7 @@ def check_row(
     return str(row_id)
 
 
-def insert(object_id: str, call: Call, state: BraintrustLedger) -> Reply:
+def insert(object_id: str, call: Call, state: BraintrustState) -> Reply:
     """B.1: all rows or an error; row_ids are in the order of the rows."""
     rows = parse(Insert, call.body)["events"]
     fresh: dict[tuple[str, str, str], str] = {}
@@ -311,7 +311,7 @@ def insert(object_id: str, call: Call, state: BraintrustLedger) -> Reply:
     return Reply({"row_ids": ids})
 
 
-def give_feedback(object_id: str, call: Call, state: BraintrustLedger) -> Reply:
+def give_feedback(object_id: str, call: Call, state: BraintrustState) -> Reply:
     """B.3: feedback is about a row that was inserted before."""
     items = parse(Feedback, call.body)["feedback"]
     for index, item in enumerate(items):
@@ -322,10 +322,10 @@ def give_feedback(object_id: str, call: Call, state: BraintrustLedger) -> Reply:
     return Reply({"status": "success"})
 
 
-def of(what: Literal["project", "experiment"], act: Callable[[str, Call, BraintrustLedger], Reply]) -> Handler:
+def of(what: Literal["project", "experiment"], act: Callable[[str, Call, BraintrustState], Reply]) -> Handler:
     """B.1, B.3: the act on a project or an experiment; the path's id is the UUID of one that exists."""
 
-    def handle(call: Call, state: BraintrustLedger) -> Reply:
+    def handle(call: Call, state: BraintrustState) -> Reply:
         object_id = parse(Uuid, call.args["object_id"], "path")
         if object_id not in (state.all_projects if what == "project" else state.experiments):
             raise refuse(f"unknown {what}", "path", status=403)
@@ -334,21 +334,21 @@ def of(what: Literal["project", "experiment"], act: Callable[[str, Call, Braintr
     return handle
 
 
-def post_project(call: Call, state: BraintrustLedger) -> Reply:
+def post_project(call: Call, state: BraintrustState) -> Reply:
     """B.3: get or create."""
     project = parse(Project, call.body)
     project_id = state.projects.setdefault(project["name"], new_id())
     return Reply({"id": project_id, "org_id": "org", "name": project["name"]})
 
 
-def get_projects(call: Call, state: BraintrustLedger) -> Reply:
+def get_projects(call: Call, state: BraintrustState) -> Reply:
     """B.3, GET /v1/project?project_name=."""
     wanted = call.query.get("project_name")
     found = [(name, ident) for name, ident in state.projects.items() if wanted in (None, name)]
     return Reply({"objects": [{"id": ident, "org_id": "org", "name": name} for name, ident in found]})
 
 
-def post_experiment(call: Call, state: BraintrustLedger) -> Reply:
+def post_experiment(call: Call, state: BraintrustState) -> Reply:
     """B.3: the one of this name, unless ensure_new asks for another."""
     asked = parse(Experiment, call.body)
     if asked["project_id"] not in state.all_projects:
@@ -363,15 +363,12 @@ def post_experiment(call: Call, state: BraintrustLedger) -> Reply:
     return Reply(state.experiments[experiment_id])
 
 
-def login(call: Call, state: BraintrustLedger) -> Reply:
+def login(call: Call, state: BraintrustState) -> Reply:
     """B.0: the bearer header and no body; the answer names the data plane."""
     return Reply({"org_info": [{"id": "org", "name": "org", "api_url": call.url, "proxy_url": call.url}]})
 
 
-def version(call: Call, state: BraintrustLedger) -> Reply:
-    """B.1, Limits: where a server may announce how many bytes it takes."""
-    return Reply({"version": "test", "logs3_payload_max_bytes": MAX_BYTES})
-
+VERSION = {"version": "test", "logs3_payload_max_bytes": MAX_BYTES}  # B.1, Limits: a server may announce its limit
 
 BRAINTRUST = VendorRules(
     name="braintrust",
@@ -385,9 +382,9 @@ BRAINTRUST = VendorRules(
         Route("POST", "/v1/experiment/<object_id>/insert", of("experiment", insert)),
         Route("POST", "/v1/experiment/<object_id>/feedback", of("experiment", give_feedback)),
         Route("POST", "/api/apikey/login", login, has_body=False),
-        Route("GET", "/version", version, has_body=False),
+        Route("GET", "/version", lambda call, state: Reply(VERSION), has_body=False),
     ),
-    state=BraintrustLedger,
+    state=BraintrustState,
     auth="bearer",
     refusal_status=400,
     error_body=lambda status, refusal: str(refusal),  # B.1: no fixed shape; this is plain text

@@ -261,7 +261,7 @@ V1 = Generation(Annotated[V1Event, in_order, in_ms], V1Batch, V1Event, False, 40
 
 
 @dataclass
-class HoneyHiveLedger(VendorState):
+class HoneyHiveState(VendorState):
     """The sessions of HoneyHive, and the session of each event."""
 
     sessions: set[str] = field(default_factory=set)
@@ -280,7 +280,7 @@ class Batch:
     seen: set[str] = field(default_factory=set)
 
 
-def session_of(event: Json, batch: Batch, state: HoneyHiveLedger) -> str:
+def session_of(event: Json, batch: Batch, state: HoneyHiveState) -> str:
     """A.2, A.3, A.10: the session an event goes to must have been started, else the event is an orphan."""
     named = event.get("session_id")
     session_id = batch.session_id if batch.overrides else named or batch.session_id
@@ -291,7 +291,7 @@ def session_of(event: Json, batch: Batch, state: HoneyHiveLedger) -> str:
     return str(session_id)
 
 
-def check_parent(event: Json, session_id: str, state: HoneyHiveLedger) -> None:
+def check_parent(event: Json, session_id: str, state: HoneyHiveState) -> None:
     """A.1: a parent is the session or an event that came before, in the same session."""
     parent_id = event.get("parent_id", session_id)
     if parent_id == event.get("event_id"):
@@ -304,7 +304,7 @@ def check_parent(event: Json, session_id: str, state: HoneyHiveLedger) -> None:
         raise refuse("parent is in another session", "parent_id")
 
 
-def start_by_event(event: Json, state: HoneyHiveLedger) -> str:
+def start_by_event(event: Json, state: HoneyHiveState) -> str:
     """A.1: an event of type session is the session itself: its id is the session's, and it has no parent."""
     event_id = event.get("event_id")
     if event_id is None or event.get("session_id", event_id) != event_id or "parent_id" in event:
@@ -314,7 +314,7 @@ def start_by_event(event: Json, state: HoneyHiveLedger) -> str:
     return str(event_id)
 
 
-def take_event(raw: Json, batch: Batch, state: HoneyHiveLedger) -> str:
+def take_event(raw: Json, batch: Batch, state: HoneyHiveState) -> str:
     """Accept one event and return its id."""
     drop = state.options.open_rows and batch.generation.is_open
     event = parse(batch.generation.event, known_keys(batch.generation.fields, raw, drop=drop))
@@ -332,7 +332,7 @@ def take_event(raw: Json, batch: Batch, state: HoneyHiveLedger) -> str:
     return str(event_id)
 
 
-def take_batch(events: list[Json], batch: Batch, state: HoneyHiveLedger) -> Reply:
+def take_batch(events: list[Json], batch: Batch, state: HoneyHiveState) -> Reply:
     """A.2, A.3: take what is right; 500 with the ids of the created ones when something was wrong."""
     created: list[str] = []
     flaws: list[Flaw] = []
@@ -352,7 +352,7 @@ def take_batch(events: list[Json], batch: Batch, state: HoneyHiveLedger) -> Repl
     return Reply({**body, "errors": texts}, 500, problem="; ".join(texts))
 
 
-def open_single_session(envelope: Json, state: HoneyHiveLedger) -> str | None:
+def open_single_session(envelope: Json, state: HoneyHiveState) -> str | None:
     """A.2: with is_single_session the call starts a session of its own, built from session_properties."""
     if not (envelope.get("is_single_session") or envelope.get("single_session")):
         return None
@@ -364,10 +364,10 @@ def open_single_session(envelope: Json, state: HoneyHiveLedger) -> str | None:
     return str(session_id)
 
 
-def post_batch(generation: Generation) -> Callable[[Call, HoneyHiveLedger], Reply]:
+def post_batch(generation: Generation) -> Callable[[Call, HoneyHiveState], Reply]:
     """Make the handler of POST /events/batch or /v1/events/batch."""
 
-    def handle(call: Call, state: HoneyHiveLedger) -> Reply:
+    def handle(call: Call, state: HoneyHiveState) -> Reply:
         envelope = parse(generation.batch, call.body)
         batch = Batch(generation, open_single_session(envelope, state))
         return take_batch(envelope["events"], batch, state)
@@ -375,7 +375,7 @@ def post_batch(generation: Generation) -> Callable[[Call, HoneyHiveLedger], Repl
     return handle
 
 
-def post_session_batch(call: Call, state: HoneyHiveLedger) -> Reply:
+def post_session_batch(call: Call, state: HoneyHiveState) -> Reply:
     """A.3: the session of the path overrides the events' own; the answer names no ids."""
     events = parse(SessionBatch, call.body)["events"]
     session_id = parse(Uuid, call.args["session_id"], "path")
@@ -385,18 +385,18 @@ def post_session_batch(call: Call, state: HoneyHiveLedger) -> Reply:
     return reply if reply.problem else Reply({"success": True})
 
 
-def post_event_legacy(call: Call, state: HoneyHiveLedger) -> Reply:
+def post_event_legacy(call: Call, state: HoneyHiveState) -> Reply:
     """A.4, POST /events."""
     event_id = take_event(parse(WrappedEvent, call.body)["event"], Batch(LEGACY), state)
     return Reply({"event_id": event_id, "success": True})
 
 
-def post_event_v1(call: Call, state: HoneyHiveLedger) -> Reply:
+def post_event_v1(call: Call, state: HoneyHiveState) -> Reply:
     """A.4, POST /v1/events."""
     return Reply({"event_id": take_event(call.body, Batch(V1), state), "success": True})
 
 
-def post_session_legacy(call: Call, state: HoneyHiveLedger) -> Reply:
+def post_session_legacy(call: Call, state: HoneyHiveState) -> Reply:
     """A.5, POST /session/start; what a repeat with other content does is not documented, so it is refused."""
     raw = parse(WrappedSession, call.body)["session"]
     session = parse(
@@ -409,7 +409,7 @@ def post_session_legacy(call: Call, state: HoneyHiveLedger) -> Reply:
     return Reply(session_event(raw, session_id))
 
 
-def post_session_v1(call: Call, state: HoneyHiveLedger) -> Reply:
+def post_session_v1(call: Call, state: HoneyHiveState) -> Reply:
     """A.5, POST /v1/sessions: idempotent on session_id, a repeat merges."""
     session = parse(Annotated[V1Session, in_order], call.body)
     session_id = session.get("session_id") or new_id()
@@ -425,7 +425,7 @@ def session_event(session: Object, session_id: str) -> Object:
     return {**session, **places, "session_id": session_id, "event_id": session_id, "event_type": "session"}
 
 
-def update(event_id: str, changes: Json, state: HoneyHiveLedger) -> Reply:
+def update(event_id: str, changes: Json, state: HoneyHiveState) -> Reply:
     """A.4: only what exists can be updated; a session's reserved metadata stays the server's.
 
     It answers with JSON, which the 1.7 client reads.
@@ -438,16 +438,6 @@ def update(event_id: str, changes: Json, state: HoneyHiveLedger) -> Reply:
     return Reply({})
 
 
-def put_event_legacy(call: Call, state: HoneyHiveLedger) -> Reply:
-    """A.4, PUT /events."""
-    return update(parse(LegacyUpdate, call.body)["event_id"], call.body, state)
-
-
-def put_event_v1(call: Call, state: HoneyHiveLedger) -> Reply:
-    """A.4, PUT /v1/events/{event_id}."""
-    return update(call.args["event_id"], parse(V1Update, call.body), state)
-
-
 HONEYHIVE = VendorRules(
     name="honeyhive",
     prefixes=("/session", "/events", "/v1/sessions", "/v1/events"),
@@ -455,14 +445,20 @@ HONEYHIVE = VendorRules(
         Route("POST", "/session/start", post_session_legacy),
         Route("POST", "/events/batch", post_batch(LEGACY)),
         Route("POST", "/events", post_event_legacy),
-        Route("PUT", "/events", put_event_legacy),
+        Route(
+            "PUT", "/events", lambda call, state: update(parse(LegacyUpdate, call.body)["event_id"], call.body, state)
+        ),
         Route("POST", "/v1/sessions", post_session_v1),
         Route("POST", "/v1/sessions/<session_id>/events/batch", post_session_batch),
         Route("POST", "/v1/events", post_event_v1),
         Route("POST", "/v1/events/batch", post_batch(V1)),
-        Route("PUT", "/v1/events/<event_id>", put_event_v1),
+        Route(
+            "PUT",
+            "/v1/events/<event_id>",
+            lambda call, state: update(call.args["event_id"], parse(V1Update, call.body), state),
+        ),
     ),
-    state=HoneyHiveLedger,
+    state=HoneyHiveState,
     auth="bearer",
     refusal_status=400,
     # A.2: the 1.7 client reads these of an error.

@@ -141,7 +141,7 @@ class EvaluationLog(TypedDict):  # 3.1, POST /evaluations/{evaluation_id}/log
 
 
 @dataclass
-class HumanloopV4Ledger(VendorState):
+class HumanloopV4State(VendorState):
     """The projects and sessions of Humanloop, and its logs by both kinds of id."""
 
     projects: dict[str, str] = field(default_factory=dict)
@@ -153,20 +153,14 @@ class HumanloopV4Ledger(VendorState):
     """The `data_...` id of each reference_id."""
 
 
-def check_project(log: Json, state: HumanloopV4Ledger) -> None:
-    """3.1, 3.2: a project is made by naming it; an id must exist."""
-    if "project_id" in log and log["project_id"] not in state.projects.values():
-        raise refuse("unknown project", "project_id", status=404)
-
-
-def session_of(log: Json, state: HumanloopV4Ledger) -> str | None:
+def session_of(log: Json, state: HumanloopV4State) -> str | None:
     """3.2: an id must exist, a reference makes a session on first use; None where it is still to be made."""
     if "session_id" in log and log["session_id"] not in state.sessions:
         raise refuse("unknown session", "session_id", status=404)
     return log.get("session_id") or state.session_references.get(log.get("session_reference_id"))
 
 
-def check_parent(log: Json, session: str | None, fresh: set[str], state: HumanloopV4Ledger) -> None:
+def check_parent(log: Json, session: str | None, fresh: set[str], state: HumanloopV4State) -> None:
     """3.2 and 3.4: the parent came in an earlier request of the same session."""
     reference, parent = log.get("parent_reference_id"), log.get("parent_id")
     if reference is None and parent is None:
@@ -183,10 +177,12 @@ def check_parent(log: Json, session: str | None, fresh: set[str], state: Humanlo
         raise refuse("parent is in another session", key)
 
 
-def check_log(raw: Json, fresh: set[str], seen: set[str], state: HumanloopV4Ledger) -> Json:
+def check_log(raw: Json, fresh: set[str], seen: set[str], state: HumanloopV4State) -> Json:
     """Check one log; nothing is kept yet."""
     log = parse(Annotated[Log, AfterValidator(one_of_each)], known_keys(Log, raw, drop=state.options.open_rows))
-    check_project(log, state)
+    # 3.1, 3.2: a project is made by naming it; an id must exist.
+    if "project_id" in log and log["project_id"] not in state.projects.values():
+        raise refuse("unknown project", "project_id", status=404)
     check_parent(log, session_of(log, state), fresh, state)
     reference = log.get("reference_id")
     if reference is None:
@@ -198,7 +194,7 @@ def check_log(raw: Json, fresh: set[str], seen: set[str], state: HumanloopV4Ledg
     return log
 
 
-def keep_log(raw: Json, log: Json, state: HumanloopV4Ledger) -> Json:
+def keep_log(raw: Json, log: Json, state: HumanloopV4State) -> Json:
     """Accept a log and answer as 3.3: the reference_id is not echoed."""
     session = session_of(log, state)
     if session is None and "session_reference_id" in log:
@@ -214,7 +210,7 @@ def keep_log(raw: Json, log: Json, state: HumanloopV4Ledger) -> Json:
     return {"id": data_id, "project_id": project_id, "session_id": session}
 
 
-def take_logs(raws: list[Json], state: HumanloopV4Ledger, *, is_array: bool) -> list[Json]:
+def take_logs(raws: list[Json], state: HumanloopV4State, *, is_array: bool) -> list[Json]:
     """3.4: all of the array or nothing."""
     references = (raw.get("reference_id") for raw in raws if isinstance(raw, dict))
     fresh = {reference for reference in references if isinstance(reference, str)}
@@ -230,28 +226,28 @@ def take_logs(raws: list[Json], state: HumanloopV4Ledger, *, is_array: bool) -> 
     return [keep_log(raw, log, state) for raw, log in zip(raws, logs, strict=True)]
 
 
-def post_logs(call: Call, state: HumanloopV4Ledger) -> Reply:
+def post_logs(call: Call, state: HumanloopV4State) -> Reply:
     """3.1: array in, array out."""
     if isinstance(call.body, list):
         return Reply(take_logs(call.body, state, is_array=True))
     return Reply(take_logs([call.body], state, is_array=False)[0])
 
 
-def update(data_id: str, call: Call, state: HumanloopV4Ledger) -> Reply:
+def update(data_id: str, call: Call, state: HumanloopV4State) -> Reply:
     """3.3."""
     changes = parse(Update, call.body)
     state.keep("update", data_id, call.body)
     return Reply({"id": data_id, **changes})
 
 
-def patch_by_id(call: Call, state: HumanloopV4Ledger) -> Reply:
+def patch_by_id(call: Call, state: HumanloopV4State) -> Reply:
     """3.1, PATCH /logs/{id}."""
     if call.args["data_id"] not in state.logs:
         raise refuse("unknown log", "path", status=404)
     return update(call.args["data_id"], call, state)
 
 
-def patch_by_reference(call: Call, state: HumanloopV4Ledger) -> Reply:
+def patch_by_reference(call: Call, state: HumanloopV4State) -> Reply:
     """3.1, PATCH /logs?reference_id=."""
     reference = call.query.get("reference_id")
     if not reference:
@@ -261,7 +257,7 @@ def patch_by_reference(call: Call, state: HumanloopV4Ledger) -> Reply:
     return update(state.references[reference], call, state)
 
 
-def check_feedback(item: Json, state: HumanloopV4Ledger, *at: str | int) -> Json:
+def check_feedback(item: Json, state: HumanloopV4State, *at: str | int) -> Json:
     """3.5: feedback is about a log that exists."""
     parse(Annotated[Feedback, VALUE_OR_UNSET], item, *at)
     if item["data_id"] not in state.logs:
@@ -269,7 +265,7 @@ def check_feedback(item: Json, state: HumanloopV4Ledger, *at: str | int) -> Json
     return item
 
 
-def post_feedback(call: Call, state: HumanloopV4Ledger) -> Reply:
+def post_feedback(call: Call, state: HumanloopV4State) -> Reply:
     """3.1 and 3.5: one or an array."""
     is_array = isinstance(call.body, list)
     raws = call.body if is_array else [call.body]
@@ -280,7 +276,7 @@ def post_feedback(call: Call, state: HumanloopV4Ledger) -> Reply:
     return Reply(answers if is_array else answers[0])
 
 
-def post_session(call: Call, state: HumanloopV4Ledger) -> Reply:
+def post_session(call: Call, state: HumanloopV4State) -> Reply:
     """3.1: no body, 201."""
     session_id = new_id("sesh_")
     state.sessions.add(session_id)
@@ -288,13 +284,13 @@ def post_session(call: Call, state: HumanloopV4Ledger) -> Reply:
     return Reply({"id": session_id}, 201)
 
 
-def post_project(call: Call, state: HumanloopV4Ledger) -> Reply:
+def post_project(call: Call, state: HumanloopV4State) -> Reply:
     """3.1: 201."""
     project = parse(Project, call.body)
     return Reply({"id": state.projects.setdefault(project["name"], new_id("pr_")), "name": project["name"]}, 201)
 
 
-def post_evaluation_log(call: Call, state: HumanloopV4Ledger) -> Reply:
+def post_evaluation_log(call: Call, state: HumanloopV4State) -> Reply:
     """3.1: 201."""
     log = parse(EvaluationLog, call.body)["log"]
     return Reply(take_logs([log], state, is_array=False)[0], 201)
@@ -311,5 +307,5 @@ HUMANLOOP_V4 = humanloop(
         Route("POST", "/v4/projects", post_project),
         Route("POST", "/v4/evaluations/<evaluation_id>/log", post_evaluation_log),
     ),
-    HumanloopV4Ledger,
+    HumanloopV4State,
 )

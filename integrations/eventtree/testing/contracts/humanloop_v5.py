@@ -6,7 +6,7 @@ is made by its path and its first kernel, and a flow is completed once it has in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Required
 
@@ -258,7 +258,7 @@ class KnownLog:
 
 
 @dataclass
-class HumanloopV5Ledger(VendorState):
+class HumanloopV5State(VendorState):
     """The logs of Humanloop, and the file of each kind and path."""
 
     logs: dict[str, KnownLog] = field(default_factory=dict)
@@ -273,28 +273,21 @@ def tables(kind: str, state: VendorState) -> tuple[Any, Any]:
     return found
 
 
-def ancestry(log_id: str | None, state: HumanloopV5Ledger) -> Iterator[KnownLog]:
-    """Yield a log and all logs above it."""
-    while log_id is not None:
-        log = state.logs[log_id]
-        yield log
-        log_id = log.parent
-
-
-def check_parent(parent: str | None, state: HumanloopV5Ledger) -> None:
+def check_parent(parent: str | None, state: HumanloopV5State) -> None:
     """2.5: a parent is a flow or a log already in a trace, and no flow above it is complete."""
-    if parent is None:
-        return
-    if parent not in state.logs:
-        raise refuse("parent was not sent before its child", "trace_parent_id", status=404)
-    line = list(ancestry(parent, state))
-    if any(log.status == "complete" for log in line):
-        raise refuse("trace is already complete", "trace_parent_id", status=409)
-    if line[-1].kind not in ("flow", "agent"):
+    root = None
+    while parent is not None:
+        if parent not in state.logs:
+            raise refuse("parent was not sent before its child", "trace_parent_id", status=404)
+        root = state.logs[parent]
+        if root.status == "complete":
+            raise refuse("trace is already complete", "trace_parent_id", status=409)
+        parent = root.parent
+    if root is not None and root.kind not in ("flow", "agent"):
         raise refuse("parent is in no trace: its root is no flow", "trace_parent_id", status=409)
 
 
-def file_of(kind: str, log: Json, state: HumanloopV5Ledger) -> str:
+def file_of(kind: str, log: Json, state: HumanloopV5State) -> str:
     """2.3: an id must exist; a new path needs the kernel of its first version."""
     if "id" in log:
         if log["id"] not in {ident for (of, _), ident in state.files.items() if of == kind}:
@@ -303,12 +296,6 @@ def file_of(kind: str, log: Json, state: HumanloopV5Ledger) -> str:
     if kind != "evaluator" and kind not in log and (kind, log["path"]) not in state.files:
         raise refuse("required key is missing: a new path needs its kernel", kind)
     return state.files.get((kind, log["path"])) or new_id(FILE_PREFIXES[kind])
-
-
-def check_judged(log: Json, state: HumanloopV5Ledger) -> None:
-    """2.3: an evaluator judges a log that exists."""
-    if "parent_id" in log and log["parent_id"] not in state.logs:
-        raise refuse("the judged log does not exist", "parent_id", status=404)
 
 
 def answer(kind: str, log_id: str, log: KnownLog, body: Json) -> Reply:
@@ -326,17 +313,18 @@ def status_of(kind: str, body: Json) -> str | None:
     return str(body.get("log_status") or body.get("trace_status") or "incomplete")
 
 
-def post_log(kind: str) -> Callable[[Call, HumanloopV5Ledger], Reply]:
+def post_log(kind: str) -> Callable[[Call, HumanloopV5State], Reply]:
     """Make the handler of POST /{kind}s/log."""
 
-    def handle(call: Call, state: HumanloopV5Ledger) -> Reply:
+    def handle(call: Call, state: HumanloopV5State) -> Reply:
         body = parse(Annotated[tables(kind, state)[0], *ACROSS], call.body)
         log_id = body.get("log_id") or new_id("log_")
         if state.is_repeat("event", log_id, call.body, "log_id"):
             keep_log(kind, log_id, call.body, state)
             return answer(kind, log_id, state.logs[log_id], body)
         check_parent(body.get("trace_parent_id"), state)
-        check_judged(body, state)
+        if "parent_id" in body and body["parent_id"] not in state.logs:  # 2.3: an evaluator judges a log that exists
+            raise refuse("the judged log does not exist", "parent_id", status=404)
         file_id = file_of(kind, body, state)
         log = KnownLog(kind, file_id, body.get("trace_parent_id"), status_of(kind, body), set(body))
         check_complete(log)
@@ -348,7 +336,7 @@ def post_log(kind: str) -> Callable[[Call, HumanloopV5Ledger], Reply]:
     return handle
 
 
-def keep_log(kind: str, log_id: str, body: Json, state: HumanloopV5Ledger) -> None:
+def keep_log(kind: str, log_id: str, body: Json, state: HumanloopV5State) -> None:
     """Accept a log; an evaluator's is feedback, though its log_id is one among all."""
     if kind == "evaluator":
         state.remember("event", log_id, body)
@@ -363,10 +351,10 @@ def check_complete(log: KnownLog) -> None:
         raise refuse("a complete flow needs inputs and one of output, output_message, error", "log_status")
 
 
-def patch_log(kind: str) -> Callable[[Call, HumanloopV5Ledger], Reply]:
+def patch_log(kind: str) -> Callable[[Call, HumanloopV5State], Reply]:
     """Make the handler of the PATCH of one kind of log."""
 
-    def handle(call: Call, state: HumanloopV5Ledger) -> Reply:
+    def handle(call: Call, state: HumanloopV5State) -> Reply:
         changes = parse(tables(kind, state)[1], call.body)
         log = state.logs.get(call.args["log_id"])
         if log is None or log.kind != kind:
@@ -389,15 +377,12 @@ def patch_log(kind: str) -> Callable[[Call, HumanloopV5Ledger], Reply]:
 HUMANLOOP_V5 = humanloop(
     "v5",
     (
-        Route("POST", "/v5/prompts/log", post_log("prompt")),
-        Route("POST", "/v5/tools/log", post_log("tool")),
-        Route("POST", "/v5/flows/log", post_log("flow")),
-        Route("POST", "/v5/agents/log", post_log("agent")),
-        Route("POST", "/v5/evaluators/log", post_log("evaluator")),
-        Route("PATCH", "/v5/prompts/<file_id>/log/<log_id>", patch_log("prompt")),
-        Route("PATCH", "/v5/tools/<file_id>/log/<log_id>", patch_log("tool")),
-        Route("PATCH", "/v5/agents/<file_id>/log/<log_id>", patch_log("agent")),
+        *(Route("POST", f"/v5/{kind}s/log", post_log(kind)) for kind in FILE_PREFIXES),
+        *(
+            Route("PATCH", f"/v5/{kind}s/<file_id>/log/<log_id>", patch_log(kind))
+            for kind in ("prompt", "tool", "agent")
+        ),
         Route("PATCH", "/v5/flows/logs/<log_id>", patch_log("flow")),
     ),
-    HumanloopV5Ledger,
+    HumanloopV5State,
 )

@@ -197,17 +197,17 @@ class TagsBody(TypedDict):  # 4.3, /v2/events/tags
 
 
 @dataclass
-class NebulyLedger(VendorState):
+class NebulyState(VendorState):
     """The end of the latest interaction of each (user, input, output), and the start of each interaction."""
 
     ends: dict[tuple[str, str, str], datetime] = field(default_factory=dict)
     starts: set[tuple[str, datetime]] = field(default_factory=set)
 
 
-def post_interaction(table: type) -> Callable[[Call, NebulyLedger], Reply]:
+def post_interaction(table: type) -> Callable[[Call, NebulyState], Reply]:
     """Make the handler of trace_interaction in one version."""
 
-    def handle(call: Call, state: NebulyLedger) -> Reply:
+    def handle(call: Call, state: NebulyState) -> Reply:
         turn = parse(table, call.body)["interaction"]
         start, end = datetime.fromisoformat(turn["time_start"]), datetime.fromisoformat(turn["time_end"])
         key = (turn["end_user"], turn["input"], turn["output"])
@@ -220,7 +220,7 @@ def post_interaction(table: type) -> Callable[[Call, NebulyLedger], Reply]:
     return handle
 
 
-def post_feedback(call: Call, state: NebulyLedger) -> Reply:
+def post_feedback(call: Call, state: NebulyState) -> Reply:
     """4.3: linked by end_user, input and output; later than the end of what it is about."""
     about = parse(Annotated[FeedbackBody, ONE_NAME], call.body)["metadata"]
     end = state.ends.get((about["end_user"], about["input"], about["output"]))
@@ -232,7 +232,7 @@ def post_feedback(call: Call, state: NebulyLedger) -> Reply:
     return Reply("")
 
 
-def post_tags(call: Call, state: NebulyLedger) -> Reply:
+def post_tags(call: Call, state: NebulyState) -> Reply:
     """4.3: linked by end_user and time_start."""
     about = parse(TagsBody, call.body)["metadata"]
     if (about["end_user"], datetime.fromisoformat(about["time_start"])) not in state.starts:
@@ -250,7 +250,7 @@ NEBULY = VendorRules(
         Route("POST", "/event-ingestion/api/v1/events/feedback", post_feedback),
         Route("POST", "/event-ingestion/api/v2/events/tags", post_tags),
     ),
-    state=NebulyLedger,
+    state=NebulyState,
     auth="bearer",
     refusal_status=422,
     error_body=detail_body,

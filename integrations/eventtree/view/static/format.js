@@ -49,7 +49,7 @@ const quoted = (text) => `"${text.replace(/\\/g, "\\\\").replace(/"/g, '\\"')}"`
 
 export const inSession = (session) => `session:${quoted(session)}`;
 
-/** Status → its sign and what it means. Shapes differ, so that no colour has to be told apart. */
+/** Status → its sign and its meaning. The signs differ by shape, not by colour alone. */
 export const STATUSES = {
   ok: ["●", "ended well"],
   error: ["✕", "failed"],

@@ -141,7 +141,7 @@ function Empty({ filtered }) {
   if (filtered) return html`<p class="empty">No tree fits these words.</p>`;
   return html`<div class="empty">
     <p><b>Nothing recorded yet.</b></p>
-    <p>Give a handler to a chain: its tree stands here while it runs.</p>
+    <p>Give a handler to a chain: its tree appears here while it runs.</p>
     <pre>from eventtree.langchain import CallbackHandler${"\n\n"}chain.invoke(…, config={"callbacks": [CallbackHandler()]})</pre>
   </div>`;
 }

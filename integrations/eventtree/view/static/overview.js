@@ -1,4 +1,4 @@
-// What holds for a whole tree: sums, models, its session, how far each vendor is, feedback.
+// The overview of a tree: sums, models, its session, its state at each vendor, feedback.
 
 import { html, useEffect, useState } from "./preact/standalone.module.js";
 import * as api from "./api.js";

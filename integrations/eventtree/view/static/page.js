@@ -1,4 +1,4 @@
-// The page: where one is stands in the address, behind #, so that every place is a link.
+// The page: its state is in the address, behind #, so that every view is a link.
 
 import { html, render, useEffect, useLayoutEffect, useRef, useState } from "./preact/standalone.module.js";
 import { live } from "./api.js";

@@ -1,4 +1,4 @@
-// What several places of the page show: a status, tokens by kind, feedback, dead letters, a button that asks again.
+// Parts that several views share: a status, tokens by kind, feedback, dead letters, a button that asks again.
 
 import { html, useState } from "./preact/standalone.module.js";
 import * as api from "./api.js";
@@ -32,16 +32,16 @@ export function TokenTable({ tokens }) {
 
 /** What people think of it, and a form to say so. */
 export function Feedback({ tree, event, given }) {
-  const [said, setSaid] = useState(null);
+  const [message, setMessage] = useState(null);
   const [comment, setComment] = useState("");
   const [name, setName] = useState("");
   const give = async (score) => {
     try {
       await api.post("feedback", { tree: tree.id, event, score, name, comment });
       setComment("");
-      setSaid("Recorded. It goes to the vendors after its tree.");
+      setMessage("Recorded. It goes to the vendors after its tree.");
     } catch (error) {
-      setSaid(error.message);
+      setMessage(error.message);
     }
   };
   return html`<section class="feedback">
@@ -61,7 +61,7 @@ export function Feedback({ tree, event, given }) {
       <button onClick=${() => give(0)} aria-label="bad">▼ bad</button>
       <button onClick=${() => give(null)} disabled=${!comment}>comment only</button>
     </div>
-    ${said && html`<p role="status" class="quiet">${said}</p>`}
+    ${message && html`<p role="status" class="quiet">${message}</p>`}
   </section>`;
 }
 
@@ -96,17 +96,17 @@ function alike(letters) {
 
 /** What a vendor refused, to be sent again once its cause is corrected, or dropped and counted. */
 export function Letters({ letters, onDone, onOpen }) {
-  const [said, setSaid] = useState(null);
+  const [message, setMessage] = useState(null);
   const [busy, setBusy] = useState(false);
-  const act = async (path, told) => {
+  const act = async (path, describe) => {
     setBusy(true);
     try {
       const wanted = letters.map(({ name, id }) => ({ name, id }));
       const { done } = await api.post(path, { letters: wanted });
-      setSaid(told(done));
+      setMessage(describe(done));
       onDone();
     } catch (error) {
-      setSaid(error.message);
+      setMessage(error.message);
     }
     setBusy(false);
   };
@@ -131,6 +131,6 @@ export function Letters({ letters, onDone, onOpen }) {
       <${Sure} words="Drop" disabled=${busy} sure="They count as dropped, and are gone."
         onSure=${() => act("drop", (number) => `${plural(number, "letter")} dropped`)} />
     </p>
-    ${said && html`<p role="status">${said}</p>`}
+    ${message && html`<p role="status">${message}</p>`}
   </div>`;
 }

@@ -10,7 +10,7 @@ const STEP = 8; // rows scrolled before the window is drawn anew
  * style. As one scrolls, the elements of rows that go out of sight are those of rows that come: nothing is added, taken
  * out or moved in the page, so that a frame costs the browser little.
  *
- * `active` is the index kept in view; `onEnd` is called near the last row; `onTop(bool)` says whether the window stands
+ * `active` is the index kept in view; `onEnd` is called near the last row; `onTop(bool)` reports whether the window is
  * at its top.
  */
 export function Rows({ count, height, row, active, of, onEnd, onTop, role, label, id, onKey }) {
@@ -18,7 +18,7 @@ export function Rows({ count, height, row, active, of, onEnd, onTop, role, label
   const [first, setFirst] = useState(0);
   const [seen, setSeen] = useState(40);
   const isAtEnd = first + seen + STEP + BEYOND >= count;
-  // By where one stands, not as one scrolls: at the end there is nothing left to scroll.
+  // By position, not by the scroll event: at the end there is nothing left to scroll.
   useEffect(() => {
     if (isAtEnd && onEnd) onEnd();
   }, [isAtEnd, ...of]);
