@@ -83,12 +83,6 @@ def test_without_a_key_it_says_where_one_goes() -> None:
         Braintrust()
 
 
-def test_a_name_where_the_id_goes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BRAINTRUST_PROJECT_ID", "rag")
-    with pytest.raises(ConfigError, match=r"Braintrust\.project_id: 'rag' is no UUID. .*project=…"):
-        Braintrust(api_key="k")
-
-
 def test_places_are_told_apart() -> None:
     places = [
         braintrust(**settings)

@@ -47,9 +47,8 @@ from operator import attrgetter
 from typing import Any, ClassVar
 from urllib.parse import quote, unquote
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from eventtree.errors import ConfigError
 from eventtree.event import ERROR, MODEL, OK, Event, EventTree, JsonValue, Kind, Usage
 from eventtree.serializer import view as views
 from eventtree.serializer.formats import to_json
@@ -69,7 +68,6 @@ from eventtree.serializer.requests import Encoded, Item, Lookup, Request, Route,
 from eventtree.serializer.times import first_token, from_ns, in_utc, iso, moment, seconds
 from eventtree.serializer.vendor import ABOUT_ONE, Feedback, Vendor, id_in, is_null, own_version, without_nulls
 from eventtree.serializer.view import TreeView
-from eventtree.trace import A_UUID
 
 TYPES: Mapping[Kind, str] = {
     Kind.MODEL: "llm", Kind.TOOL: "tool", Kind.RETRIEVER: "function", Kind.EMBEDDING: "function",
@@ -145,8 +143,8 @@ class Braintrust(Vendor):
     project: str = Field(default="default", min_length=1)
     """Name of the project whose logs get the rows."""
     project_id: str = ""
-    """The project by id, a UUID: it needs no lookup. It wins over `project`, but `BRAINTRUST_PROJECT_ID` does not win
-    over an argument `project=`.
+    """The project by id: it needs no lookup. It wins over `project`, but `BRAINTRUST_PROJECT_ID` does not win over an
+    argument `project=`.
     """
     experiment: str = ""
     """Name of an experiment, which gets the rows instead of the project's logs."""
@@ -158,13 +156,6 @@ class Braintrust(Vendor):
     def _named_project(cls, given: Any) -> Any:
         named = given.get("project") is not None and given.get("project_id") is None
         return {**given, "project_id": ""} if named else given
-
-    @field_validator("project_id")
-    @classmethod
-    def _is_id(cls, given: str) -> str:
-        if given and A_UUID.fullmatch(given) is None:
-            raise ConfigError("Braintrust.project_id", f"{given!r} is no UUID", "A project's name goes to project=…")
-        return given
 
     def identity(self) -> tuple[str, ...]:
         """Host, organisation, project and experiment."""
@@ -198,7 +189,7 @@ class Braintrust(Vendor):
             return "experiment", (("experiment_id", f"{{experiment_id:{quote(named, safe='')}}}"),)
         if self.experiment:
             return "experiment", ()
-        return "logs", (("project_id", self.project_id),) if self.project_id else ()
+        return "logs", (("project_id", quote(self.project_id, safe="")),) if self.project_id else ()
 
     @staticmethod
     def get_or_create(name: str, path: str, export_as: str, fields: dict[str, Any]) -> Lookup:
