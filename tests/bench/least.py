@@ -38,10 +38,11 @@ from eventtree.content.fast_path import CONVERSATIONS, DATA_IN, LONGEST_WRITTEN,
 from eventtree.content.messages import ELSEWHERE
 from eventtree.journal.overflow import is_slow
 from eventtree.langchain.awaitable import FINISHED
-from eventtree.langchain.models import GIVEN, IS_URL, PARAMS
+from eventtree.langchain.models import GIVEN
 from eventtree.langchain.prompts import params_of
 from eventtree.loop import running_loop
 from eventtree.recording.around import follow_remote_graphs
+from eventtree.recording.model_settings import IS_URL, PARAMS
 from eventtree.recording.remote import active_traceparent, inner
 from eventtree.recording.runs import ENDED_RUNS
 from eventtree.recording.session import _example, _session
