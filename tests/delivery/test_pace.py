@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from operator import itemgetter
+from types import FrameType
 from typing import Any
 
 import pytest
 
 from eventtree import pace, record
+from eventtree.delivery.consumer import Consumer
+from eventtree.delivery.feed import Feed, Feeds, Folder
+from eventtree.delivery.http import Http
 from eventtree.pace import (
     FEW,
     REST_SECONDS,
@@ -21,11 +26,13 @@ from eventtree.pace import (
     paced_sorted,
     rest_by,
 )
+from eventtree.recording.pipeline import Pipeline
 from eventtree.serializer.serialize import plan
+from eventtree.testing import VendorServer
 from eventtree.tree.builder import TreeBuilder
-from eventtree.vendors import VENDORS, vendor_class
-from tests.bench.counting import counted
-from tests.trees import close_record, open_record
+from eventtree.vendors import VENDORS, Braintrust, vendor_class
+from tests.bench.counting import OURS, counted
+from tests.trees import close_record, open_record, record_tree
 
 RUNS = 2_000
 T0 = 1_700_000_000_000_000_000
@@ -68,6 +75,40 @@ def test_a_tree_of_thousands_of_runs_rests_while_it_is_folded_and_encoded(rests:
         rests[0] = 0
         done, _ = counted(lambda vendor=vendor: plan(trees, vendor))  # type: ignore[misc]
         assert done / rests[0] < MOST_INSTRUCTIONS, kind
+
+
+async def test_a_batch_of_small_trees_rests_while_it_is_read_sent_and_settled() -> None:
+    done, longest = [0], [0]
+
+    def rest() -> None:
+        longest[0], done[0] = max(longest[0], done[0]), 0
+
+    def inside(frame: FrameType, event: str, _: Any) -> Any:
+        done[0] += event == "opcode"
+        return inside
+
+    def entered(frame: FrameType, event: str, _: Any) -> Any:
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        return inside if frame.f_code.co_filename.startswith(OURS) else None
+
+    with VendorServer() as server:
+        pipeline = Pipeline(vendors=[Braintrust(**server.settings("braintrust"))], deliver=False)
+        trees = [record_tree(pipeline) for _ in range(100)]
+        folder = Folder(pipeline.journal, lambda: None, rest)
+        feeds = Feeds(pipeline.journal, folder, lambda *start: Feed(pipeline.journal, *start, lines=folder.lines))
+        consumer = Consumer(pipeline.journal, pipeline.vendors[0], Http(), feeds)
+        rest_by(rest)
+        sys.settrace(entered)
+        try:
+            while consumer.cursor is None or len(consumer.cursor.settled) < len(trees):
+                await consumer.step()
+        finally:
+            sys.settrace(None)
+            rest_by(None)
+        assert len(server.events("braintrust")) == 3 * len(trees)
+        consumer.release()
+        await consumer.sender.http.close()
+    assert longest[0] < 2 * MOST_INSTRUCTIONS  # what is done once, with the first request, comes between two rests too
 
 
 def test_small_dicts_stay_as_they_are_and_elsewhere_nothing_rests() -> None:

@@ -19,7 +19,7 @@ from eventtree.delivery.ledger import Ledger
 from eventtree.delivery.sender import Sender
 from eventtree.event import Event, EventTree
 from eventtree.journal.trees import LoggedTree
-from eventtree.pace import FEW, let_go
+from eventtree.pace import FEW, let_go, paced
 from eventtree.serializer.requests import Item
 from eventtree.serializer.serialize import plan
 
@@ -53,7 +53,7 @@ class TreeSender:
         self.folder = folder
         self.queue = queue
         self.feedback = feedback
-        self._told: dict[str, list[PendingFeedback]] = {}
+        self._joined: dict[str, list[PendingFeedback]] = {}
         """Trees on their way → the feedback that goes with them."""
         self.on_the_way: list[LoggedTree] = []
         """Trees taken from the queue that are not settled yet."""
@@ -85,7 +85,7 @@ class TreeSender:
             planned.let_go()
             # Each answer is in the cursor by now. A tree is settled after its last item, never before.
             with self.ledger.cursor.gathered():
-                for tree_id, one in pending.items():
+                for tree_id, one in paced(pending.items(), each=True):
                     if tree_id not in stuck:
                         self._settle_feedback(tree_id)
                         self.ledger.settle(one.logged, one.events, one.dropped, one.left_out)
@@ -105,7 +105,7 @@ class TreeSender:
     def _trees(self, pending: Mapping[str, PendingTree]) -> Iterator[EventTree]:
         """Fold the trees one by one, and note the events of each that are lost or dropped."""
         self.folder.look()
-        said = self.feedback.with_trees()
+        given = self.feedback.with_trees()
         for one in pending.values():
             logged = one.logged
             if logged.dropped is not None or (logged.late and not self.ledger.vendor.accepts_updates):
@@ -127,20 +127,20 @@ class TreeSender:
                     one.dropped = one.dropped + Counter(sampled=one.left_out)
                 elif tree is not None:
                     tree = _by_itself(tree) if logged.is_apart and not self.ledger.vendor.accepts_parts else tree
-                    yield self._with_feedback(tree, said.get(tree.id))
+                    yield self._with_feedback(tree, given.get(tree.id))
             self.folder.rest()
 
-    def _with_feedback(self, tree: EventTree, said: list[PendingFeedback] | None) -> EventTree:
+    def _with_feedback(self, tree: EventTree, given: list[PendingFeedback] | None) -> EventTree:
         """A tree with the feedback on it that goes out with it; none joins once a part of the tree is sent."""
-        if said is not None and tree.id not in self.ledger.cursor.partly:
-            self._told[tree.id] = said
-        told = self._told.get(tree.id, ())
-        return tree.model_copy(update={"feedback": self.feedback.records(told)}) if told else tree
+        if given is not None and tree.id not in self.ledger.cursor.partly:
+            self._joined[tree.id] = given
+        joined = self._joined.get(tree.id, ())
+        return tree.model_copy(update={"feedback": self.feedback.records(joined)}) if joined else tree
 
     def _settle_feedback(self, tree_id: str) -> None:
         """Count what went out with a tree, where all of the tree was taken; else it is looked at by itself."""
-        told, (taken, refused) = self._told.pop(tree_id, ()), self.ledger.cursor.taken.get(tree_id, (0, 0))
-        for one in told if taken and not refused else ():
+        joined, (taken, refused) = self._joined.pop(tree_id, ()), self.ledger.cursor.taken.get(tree_id, (0, 0))
+        for one in joined if taken and not refused else ():
             self.feedback.settle(one, tree_id, "delivered")
 
     def _is_kept(self, logged: LoggedTree, tree: EventTree) -> bool:
