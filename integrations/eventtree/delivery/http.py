@@ -25,7 +25,7 @@ import ssl
 import zlib
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.request import getproxies, proxy_bypass
 
@@ -131,8 +131,8 @@ class Http:
 
     async def send(self, request: Request, auth: Mapping[str, str]) -> Reply:
         """Send a request; returns the vendor's answer, or raises `RequestError` if none came within the deadline."""
-        answer, failure = None, None
-        body, ended = Body("", 0), False
+        answer = body = failure = None
+        ended = False
         try:
             async with asyncio.timeout(self._deadline):
                 answer = await self._answer(request, auth)
@@ -144,7 +144,7 @@ class Http:
         finally:
             if answer is not None:
                 await answer.close()
-        if answer is None:
+        if answer is None or body is None:
             assert failure is not None
             raise failure  # outside the except block: the original error may quote the key
         if diagnostics.logger.isEnabledFor(logging.DEBUG):
@@ -161,20 +161,20 @@ class Http:
 
     async def _answer(self, request: Request, auth: Mapping[str, str]) -> Answer:
         """Ask the vendor directly, or by the environment's proxy for its host."""
-        url, path = target_of(request.url)
-        given = (("Host", url.netloc.decode("ascii")), *OWN_HEADERS, *request.headers.items(), *auth.items())
+        server, path = target_of(request.url)
+        given = (("Host", server.name), *OWN_HEADERS, *request.headers.items(), *auth.items())
         lines = self._heads.get(given)
         if lines is None:
             if not all(SENDABLE.fullmatch(f"{name}: {value}") for name, value in given):
                 raise RequestError("cannot be sent: the key holds a character that HTTP forbids, or a space at its end")
             lines = self._heads.keep(given, "".join([f"{name}: {value}\r\n" for name, value in given]).encode("ascii"))
-        proxy = proxy_for(url)
+        proxy = proxy_for(server.url)
         if proxy is not None:
             return await self._answer_by_proxy(proxy, request, given)
         if request.content or request.method != "GET":
             lines = b"%sContent-Length: %d\r\n" % (lines, len(request.content))
         head = b"%s %s HTTP/1.1\r\n%s\r\n" % (request.method.encode(), path, lines)
-        asked = self._connections.ask(origin_in(url), request.method, head, request.content, self._connect_timeout)
+        asked = self._connections.ask(server.origin, request.method, head, request.content, self._connect_timeout)
         connection, status, headers = await asked
         return Answer(status, joined(headers), connection, connection.aclose)
 
@@ -298,35 +298,41 @@ PLAIN_URL = re.compile(r"(https?://[^/?#]+)(/[\w/?=&-]*)", re.ASCII)
 """A URL whose path needs no encoding."""
 
 
-def target_of(text: str) -> tuple[httpx.URL, bytes]:
-    """A URL as httpx's, and the request's path. The server of a plain path is parsed once."""
+class Server:
+    """Where a URL leads."""
+
+    def __init__(self, text: str) -> None:
+        """Parse a URL."""
+        import httpx
+
+        self.url = httpx.URL(text)
+        self.name = self.url.netloc.decode("ascii")
+
+    @cached_property
+    def origin(self) -> Origin:
+        """The server to connect to.
+
+        Raises:
+            httpx.UnsupportedProtocol: the URL names no HTTP server.
+        """
+        import httpx
+
+        url, port = self.url, self.url.port or PORTS.get(self.url.scheme, 0)
+        if url.scheme not in PORTS or not url.host or port > MOST_PORTS:
+            raise httpx.UnsupportedProtocol("no http:// or https://, no host, or no such port")
+        return Origin(url.scheme, url.raw_host.decode("ascii"), port)
+
+
+server_of = lru_cache(maxsize=256)(Server)
+
+
+def target_of(text: str) -> tuple[Server, bytes]:
+    """A URL's server, and the request's path. The server of a plain path is parsed once."""
     plain = PLAIN_URL.fullmatch(text)
     if plain is not None:
-        return url_of(plain[1]), plain[2].encode()
-    url = url_of(text)
-    return url, url.raw_path
-
-
-@lru_cache(maxsize=256)
-def url_of(text: str) -> httpx.URL:
-    """A URL as httpx's, parsed once."""
-    import httpx
-
-    return httpx.URL(text)
-
-
-def origin_in(url: httpx.URL) -> Origin:
-    """A request's server.
-
-    Raises:
-        httpx.UnsupportedProtocol: the URL names no HTTP server.
-    """
-    import httpx
-
-    port = url.port or PORTS.get(url.scheme, 0)
-    if url.scheme not in PORTS or not url.host or port > MOST_PORTS:
-        raise httpx.UnsupportedProtocol("no http:// or https://, no host, or no such port")
-    return Origin(url.scheme, url.raw_host.decode("ascii"), port)
+        return server_of(plain[1]), plain[2].encode()
+    server = server_of(text)
+    return server, server.url.raw_path
 
 
 def proxy_for(url: httpx.URL) -> str | None:

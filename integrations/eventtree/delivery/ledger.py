@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import groupby
-from operator import attrgetter
+from typing import Any
 
 from eventtree.delivery.dead_letters import DeadLetters
 from eventtree.delivery.sender import REJECTED
@@ -168,12 +167,12 @@ class Ledger:
         self.warn_once(REJECTED, "took a request but for some of its events (%s); the report counts them", words)
 
     def _acknowledge(self, items: Sequence[Item], *, dead: bool) -> None:
-        per_tree: dict[str, tuple[list[str], int, int]] = {}
-        for tree_id, group in groupby(items, key=attrgetter("tree_id")):
-            of_tree = list(group)
-            keys, delivered, lost = per_tree.get(tree_id, ([], 0, 0))
-            count = sum([len(item.event_ids) for item in of_tree])
-            keys += [item.key for item in of_tree]
-            per_tree[tree_id] = (keys, delivered + (not dead) * count, lost + dead * count)
+        per_tree: dict[str, list[Any]] = {}
+        for item in items:
+            of_tree = per_tree.get(item.tree_id)
+            if of_tree is None:
+                of_tree = per_tree[item.tree_id] = [[], 0, 0]
+            of_tree[0].append(item.key)
+            of_tree[1 + dead] += len(item.event_ids)
         if per_tree:
             self.cursor.ack(per_tree)

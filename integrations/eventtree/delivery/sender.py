@@ -112,7 +112,8 @@ class Sender:
         work = deque(self._suspects.pieces(group))
         while work:
             piece = work.popleft()
-            piece.items = tuple(item for item in piece.items if item.tree_id not in stuck)
+            if stuck:
+                piece.items = tuple(item for item in piece.items if item.tree_id not in stuck)
             if not piece.items:
                 continue
             # Shortened before it is sent: a lone item that is too large for the vendor would be refused.
@@ -133,8 +134,8 @@ class Sender:
                 continue
             # From here on the vendor has answered. A body with a verdict on each item counts more than the status.
             if verdict is not None:
-                left = self._take(made, reply, verdict)
-                work.extendleft(reversed(self._again(left, piece, reply)))
+                if left := self._take(made, reply, verdict):
+                    work.extendleft(reversed(self._again(left, piece, reply)))
             elif act is Act.DELIVERED:
                 self._take(made, reply, Verdict(verified=False))
             elif len(piece.items) > 1:
@@ -151,10 +152,10 @@ class Sender:
         failed_at = self._suspects.passed - 1 if len(items) < len(piece.items) else piece.failed_at
         if len(items) > 1:
             return Piece(items, failed_at).halved()
-        if items and piece.lone_tries + 1 >= LONE_TRIES:
+        if piece.lone_tries + 1 >= LONE_TRIES:
             self._refuse(items, reply.status, self.replies.words(reply))
             return []
-        return [Piece(items, failed_at, lone_tries=piece.lone_tries + 1)] if items else []
+        return [Piece(items, failed_at, lone_tries=piece.lone_tries + 1)]
 
     def _take(self, made: Request, reply: Reply, verdict: Verdict) -> Group:
         """Report the answer for each item; returns the items that must be sent again."""
@@ -169,6 +170,9 @@ class Sender:
         if learned:
             self.outcome.cursor.learn(learned)
         left = {*verdict.refused, *verdict.retry, *verdict.rejected}
+        if not left:
+            self.outcome.taken(made.items)
+            return ()  # the usual case
         self.outcome.taken([item for item in made.items if item.key not in left])
         for item in made.items:
             if item.key in verdict.refused:
@@ -277,10 +281,11 @@ class Sender:
 
 def _fitting(items: Group, vendor: Vendor) -> Group:
     """A lone item that is larger than the vendor accepts, shortened; any other group unchanged."""
+    if len(items) > 1:
+        return items
     route = vendor.routes[items[0].route]
-    before, after = route.envelope or (b"", b"")
-    room = vendor.max_bytes - len(before) - len(after)
-    if len(items) > 1 or len(items[0].content) <= room:
+    room = vendor.max_bytes - sum(map(len, route.envelope or ()))
+    if len(items[0].content) <= room:
         return items
     shorter = truncate_item(items[0], room, route.format)
     return items if shorter is None else (shorter,)

@@ -19,7 +19,7 @@ While the disk refuses, lines wait in memory, so that this process sends no answ
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
@@ -69,7 +69,7 @@ class Cursor(Progress):
                 self.damaged_lines += 1
         self._size = len(data)
 
-    def ack(self, items: Mapping[str, tuple[list[str], int, int]]) -> None:
+    def ack(self, items: Mapping[str, Sequence[Any]]) -> None:
         """Record answered items, by tree: their keys, the events they delivered, the events that are dead letters."""
         self._write({"c": "ack", "items": items})
 

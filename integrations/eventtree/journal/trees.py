@@ -88,7 +88,7 @@ class LoggedTree:
             self.ended.add(run_id)
         if run_id == self.id and kind in ROOT_KINDS:
             self._add_root(kind, payload, clock())
-        elif (kind == OPEN and record.JOINED in payload) or kind == record.VENDORS or run_id in self.parts_open:
+        elif (kind == OPEN and payload.find(record.JOINED) >= 0) or kind == record.VENDORS or run_id in self.parts_open:
             self._add_part(kind, run_id, payload, clock())
 
     def _add_root(self, kind: str, payload: bytes, now: float) -> None:

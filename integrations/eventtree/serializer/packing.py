@@ -81,7 +81,7 @@ def request(items: Group, vendor: Vendor) -> Request:
     """The request of a group. Delivery also makes smaller requests with it after a refusal."""
     route = vendor.routes[items[0].route]
     form = route.format
-    content = form.separator.join(item.content for item in items)
+    content = form.separator.join([item.content for item in items])
     if route.envelope is not None:
         content = b"".join((route.envelope[0], content, route.envelope[1]))
     url = vendor.base_url + fill(route.path, dict(items[0].path_params))
