@@ -34,7 +34,7 @@ from langchain_core.runnables.config import var_child_runnable_config
 from llama_index_instrumentation.span import active_span_id
 
 from eventtree import diagnostics
-from eventtree.content.fast_path import CONVERSATIONS, DATA_IN, LONGEST_WRITTEN, SHORT, USUAL
+from eventtree.content.fast_path import CONVERSATIONS, LONGEST_WRITTEN, SHORT, USUAL
 from eventtree.content.messages import ELSEWHERE
 from eventtree.journal.overflow import is_slow
 from eventtree.langchain.awaitable import FINISHED
@@ -395,10 +395,12 @@ def of_dict(value: dict[str, Any]) -> bytes:
             if type(item) is not dict or "type" in item or "inline_data" in item:
                 raise Unmet
             for one in item.values():
-                if type(one) is not str:
+                if type(one) is not str or len(one) > SHORT:
                     raise Unmet
+        elif len(item) > SHORT:
+            raise Unmet
     json = dumps(value)
-    if len(json) > LONGEST_WRITTEN or DATA_IN in json:
+    if len(json) > LONGEST_WRITTEN:
         raise Unmet
     return json
 

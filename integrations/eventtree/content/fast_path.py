@@ -158,17 +158,16 @@ def dict_of(value: dict[Any, Any], room: list[int], depth: int) -> JsonValue:
 def as_it_is(value: dict[Any, Any]) -> Any:
     """A small, flat dict written in one call, such as a run's metadata; None if `dict_of` has to copy it.
 
-    Flat: texts and numbers, lists of them and dicts of them. No dict in it may describe a file.
+    Flat: short texts and numbers, lists of them and dicts of them. No dict in it may describe a file, no text be one.
     """
     try:
         json = written(value) if is_flat(value, 1) else None
     except RuntimeError:  # another thread changes it
         return None
-    return None if json is None or len(json) > LONGEST_WRITTEN or DATA_IN in json else fragment(json)
+    return None if json is None or len(json) > LONGEST_WRITTEN else fragment(json)
 
 
 LONGEST_WRITTEN = 1_000
-DATA_IN = DATA.encode()
 
 
 def is_flat(value: dict[Any, Any], depth: int) -> bool:
@@ -177,11 +176,13 @@ def is_flat(value: dict[Any, Any], depth: int) -> bool:
         return False
     for item in value.values():
         kind = type(item)
-        if kind is str or kind is int:
-            continue
-        if kind is tuple or kind is list:
-            if not FLAT.issuperset(map(type, item)):
+        if kind is str:
+            if len(item) > SHORT:
                 return False
+        elif kind is tuple or kind is list:
+            for one in item:
+                if type(one) is not int and (type(one) is not str or len(one) > SHORT):
+                    return False
         elif kind is dict:
             if not depth or not is_flat(item, depth - 1):
                 return False
@@ -190,7 +191,7 @@ def is_flat(value: dict[Any, Any], depth: int) -> bool:
     return True
 
 
-FLAT = frozenset({str, int, bool, type(None)})
+FLAT = frozenset({int, bool, type(None)})
 
 
 def list_of(value: list[Any], room: list[int], depth: int) -> JsonValue:
@@ -213,18 +214,25 @@ def tuple_of(value: tuple[Any, ...], room: list[int], depth: int) -> JsonValue:
 def message(value: Any, room: list[int], _depth: int) -> JsonValue:
     """A LangChain message whose content is text; see messages.written."""
     own = value.__dict__
-    content, kind, more, about = own["content"], own["type"], own["additional_kwargs"], own["response_metadata"]
-    if type(content) is not str or kind not in ROLE_OF or value.__pydantic_extra__:
+    content, more, about = own["content"], own["additional_kwargs"], own["response_metadata"]
+    if type(content) is not str or value.__pydantic_extra__:
         raise Unusual
     room[0] -= MESSAGE
     if len(content) > SHORT or not content.isascii():
         content = text(content, room)
-    out: dict[str, JsonValue] = {"role": ROLE_OF[kind], "content": content}
-    if len(own) > PLAIN_FIELDS:
-        if more or own.get("tool_calls") or own.get("invalid_tool_calls") or not USUAL.issuperset(own):
-            rest(own, out, more, room)
-    elif more and not says_nothing_new(more, None):
-        raise Unusual
+    out: dict[str, JsonValue] = {"role": ROLE_OF[own["type"]], "content": content}
+    if len(own) > PLAIN_FIELDS or more:
+        calls = own.get("tool_calls")
+        if own.get("invalid_tool_calls") or (more and not says_nothing_new(more, calls)):
+            raise Unusual
+        if calls:
+            out["tool_calls"] = tool_calls(calls, room)
+        if not USUAL.issuperset(own):
+            if not FIELDS.issuperset(own):
+                raise Unusual
+            for key in OF_TOOL:
+                if (item := own.get(key)) is not None:
+                    out[key] = checked(item, room)
     if (name := own["name"]) is not None:
         out["name"] = checked(name, room)
     if (identity := own["id"]) is not None:
@@ -250,20 +258,6 @@ def known(reason: Any, room: list[int]) -> str:
 
 REASONS: Remembered[str, str] = Remembered(MAX_KINDS, longest=KEY_LENGTH)
 """Reasons that are written unchanged: a provider has few."""
-
-
-def rest(own: dict[str, Any], out: dict[str, JsonValue], more: Any, room: list[int]) -> None:
-    """Add a model message's tool calls, and the id of the call that a tool's message answers."""
-    calls = own.get("tool_calls")
-    if own.get("invalid_tool_calls") or (more and not says_nothing_new(more, calls)):
-        raise Unusual
-    if calls:
-        out["tool_calls"] = tool_calls(calls, room)
-    if not FIELDS.issuperset(own):
-        raise Unusual
-    for key in OF_TOOL:
-        if (item := own.get(key)) is not None:
-            out[key] = checked(item, room)
 
 
 def says_nothing_new(more: Any, calls: Any) -> bool:
@@ -294,22 +288,15 @@ def messages_of(values: Any, room: list[int]) -> JsonValue:
     """A list of LangChain messages, at least one."""
     if type(values) is not list or not 0 < len(values) <= ITEMS:
         raise Unusual
-    room[0] -= NODE * len(values)
     given = values.copy()
-    if len(given) >= MANY:
-        if not ONLY_MESSAGES.issuperset(map(COPIES.__getitem__, map(type, given))):
-            raise Unusual
-        shareable[0] += 1
-        return conversation(given, room)
-    plain = []
     for value in given:
         if COPIES[type(value)] is not message:
             raise Unusual
-        plain.append(message(value, room, 0))
-    return plain
-
-
-ONLY_MESSAGES = frozenset({message})
+    room[0] -= NODE * len(given)
+    if len(given) >= MANY:
+        shareable[0] += 1
+        return conversation(given, room)
+    return [message(value, room, 0) for value in given]
 
 
 class Conversation(NamedTuple):

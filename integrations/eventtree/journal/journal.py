@@ -27,7 +27,7 @@ from eventtree.config import BOUNDS, MEMORY, Bounds
 from eventtree.journal.files import Data, DiskFiles, Files, Held, MemoryFiles, joined
 from eventtree.journal.folder import Folder
 from eventtree.journal.line import unframe
-from eventtree.journal.overflow import Overflow, is_slow
+from eventtree.journal.overflow import SLOW_SECONDS, Overflow, is_slow
 from eventtree.journal.tally import Tally
 from eventtree.record import Record, encode, log_line
 
@@ -143,7 +143,8 @@ class Journal(Folder):
                         if not overflow.is_holding:
                             self.files.append(self.log, line)
                             # The write was slow for its size: the app's thread must not wait for the next one.
-                            if is_slow(monotonic() - now, len(payload)):
+                            took = monotonic() - now
+                            if took > SLOW_SECONDS and is_slow(took, len(payload)):
                                 overflow.is_holding = True
                         else:
                             self._hold(line, counted, events)

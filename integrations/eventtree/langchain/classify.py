@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from eventtree.content import items_of
-from eventtree.record import encode
+from eventtree.record import encoder
 
 FALLBACKS = "RunnableWithFallbacks"
 """Default name of the run around the attempts of `with_fallbacks`. It only leads to numbered attempts: another run with
@@ -16,6 +16,7 @@ this name loses nothing.
 KNOWN_IDS = 1_000
 """They are forgotten all at once, so they are few enough to take no time."""
 
+write = encoder()
 _ids: dict[int, str] = {}
 """Run ids as text, by their number (`run_id.int`: hashing or formatting a UUID itself takes several calls). Each is
 needed at a run's start, at its end, and by its children.
@@ -35,8 +36,8 @@ def _written(run_id: Any) -> str:
     if len(_ids) >= KNOWN_IDS:
         _ids.clear()
     try:
-        known = encode(run_id)[1:-1].decode()
-    except ValueError:  # of another library's class
+        known = write(run_id)[1:-1].decode()
+    except (ValueError, TypeError):  # of another library's class
         known = str(UUID(int=run_id.int))
     _ids[run_id.int] = known
     return known

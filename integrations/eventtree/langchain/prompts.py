@@ -43,13 +43,13 @@ def _texts(serialized: Any) -> tuple[str | None, ...]:
         for one in given["messages"]:
             own = one["kwargs"]
             inner = own["prompt"]["kwargs"]
-            found += (one["id"][-1], own.get("role"), inner["template"], inner["template_format"])
+            name, role, text, written_in = one["id"][-1], own.get("role"), inner["template"], inner["template_format"]
+            if not type(name) is type(text) is type(written_in) is type(name if role is None else role) is str:
+                return ()
+            found += (name, role, text, written_in)
     except (LookupError, TypeError, AttributeError):
         return ()
-    return tuple(found) if TEXTS.issuperset(map(type, found)) else ()
-
-
-TEXTS = frozenset({str, type(None)})
+    return tuple(found)
 
 
 def params_of(serialized: Any) -> Params | None:

@@ -21,7 +21,6 @@ About = Mapping[str, Any]
 
 NOTHING: dict[str, Any] = {}
 GROUNDING = "grounding_metadata"
-TEXT = frozenset({str})
 MODELS: Remembered[str, str] = Remembered(256, once, longest=200)
 """Models as answers name them → as they are written."""
 READ = ("response_metadata", "usage_metadata", "id", "content", "additional_kwargs")
@@ -35,7 +34,7 @@ def learned_from(result: Any, generations: Sequence[Any], state: Mapping[str, An
     """
     counts: list[JsonValue] = []
     places: list[Mapping[str, Any]] = []
-    answers: list[Any] = []
+    answers: list[JsonValue] = []
     listed = model = provider = None
     is_streamed, is_cached = "streamed" in state, False
     for one in generations:
@@ -54,12 +53,13 @@ def learned_from(result: Any, generations: Sequence[Any], state: Mapping[str, An
         count = count if type(count) is dict else _mapping(count)
         is_cached = is_cached or count.get("total_cost") == 0
         counts.append(figures(count) if count else {})
-        answers.append(own.get("id"))
+        if type(identity := own.get("id")) is str:
+            answers.append(figures(identity))
         content, more = own.get("content"), own.get("additional_kwargs")
         if type(content) is not str or more or GROUNDING in about or GROUNDING in beside:
             listed = listed or Listed()
             _list(listed, content, _mapping(more), about, beside)
-    usage: dict[str, Any] = {}
+    usage = Figures()
     output = getattr(result, "llm_output", None)
     for key, whole in (("llm_output", _mapping(output) or None), ("raw", body)) if output or body is not None else ():
         if whole is not None:
@@ -82,9 +82,9 @@ def learned_from(result: Any, generations: Sequence[Any], state: Mapping[str, An
         usage["streamed"] = True
     if call := state.get("call"):
         usage.update(call)
-    if answers and TEXT.issuperset(map(type, answers)):
-        usage["answers"] = [*map(figures, answers)]  # a wrapper model returns the inner one's message with its id
-    learned["usage"] = Figures(usage)
+    if answers and len(answers) == len(counts):
+        usage["answers"] = answers  # a wrapper model returns the inner one's message with its id
+    learned["usage"] = usage
     return learned
 
 

@@ -61,10 +61,8 @@ class Prepared(NamedTuple):
     value: JsonValue
 
 
-class Figures(NamedTuple):
+class Figures(dict[str, Any]):
     """Usage as read by `eventtree.usage.collect`: plain and small already, so it only has to be redacted."""
-
-    value: JsonValue
 
 
 class Params(dict[str, Any]):
@@ -238,20 +236,19 @@ class Pipeline:
         outputs: nothing else redacts, bounds or leaves out contents.
         """
         for name, value in given.items():
-            if value is None:
-                continue
-            kind = type(value)
-            if kind is str and name in TEXTS:
+            if type(value) is str and name in TEXTS:
                 entry[name] = self.names[value]
-            else:
-                entry[name] = value.value if kind is Prepared else self.part(name, value)
+            elif value is not None:
+                entry[name] = value.value if type(value) is Prepared else self.part(name, value)
         return entry
 
     def part(self, name: str, value: Any) -> JsonValue:
         """A part of a record, made plain."""
         kind = type(value)
-        if kind is Figures and self.is_open:
-            return value.value
+        if kind is Figures:
+            value = dict(value)
+            if self.is_open:
+                return value
         if name in TEXTS:
             return self.names[value] if kind is str else self.text(value)
         if kind is bool or name in OWN:
@@ -260,7 +257,7 @@ class Pipeline:
             made: Any = {key: self.plain(one) for key, one in value.items()}
         else:
             plain = self.plain_usage if name == "usage" else self.plain
-            made = plain(value.value if kind is Figures else value)
+            made = plain(value)
         if type(made) is not dict and name in MAPPINGS:
             made = {name: made}
         return made if self.content or name not in WITHOUT_CONTENT else WITHOUT_CONTENT[name](made)

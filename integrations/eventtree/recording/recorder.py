@@ -102,10 +102,10 @@ class Recorder(Runs):
                     pipeline.add(entry, known)
                 if self.numbers_attempts and (attempt := self._next_attempt(parent_id)) is not None:
                     metadata = {**(metadata or NOTHING), "attempt": attempt}
-                if not (is_root or tree.is_asked) and (found := roots.ask(pipeline, tree)):
-                    self.learn(parent_id or "", configured=found)
                 if is_root:
                     metadata, tags = roots.describe(pipeline, tree, entry, parent_id, metadata, tags), None
+                elif not tree.is_asked and (found := roots.ask(pipeline, tree)):
+                    self.learn(parent_id or "", configured=found)
                 if tags is not None and (type(tags) is not list or tags) and (plain_tags := pipeline.plain_tags(tags)):
                     entry["tags"] = plain_tags
                 if metadata is not None and (type(metadata) is not dict or metadata):
@@ -151,8 +151,8 @@ class Recorder(Runs):
         run, left = self.leave(run_id)
         if run is None:
             return
-        tree, met, streamed, late = run.tree, shareable[0], run.streamed, run.late
-        if run.state is not NOTHING or run.token_seen or late is not None:
+        met, tree, streamed, late = shareable[0], run.tree, run.streamed, run.late
+        if run.state is not NOTHING or streamed is not None or late is not None:
             # An ended run keeps only what its children need.
             run.state, run.streamed, run.late = NOTHING, None, None
         # Note texts still streaming below a root before its close, which makes the tree due.
@@ -198,7 +198,7 @@ class Recorder(Runs):
             append_marked(tree, entry, "" if outputs is None else "outputs", odd)
         else:
             append(tree, entry, texts, met)
-        if run.id == tree.id:
+        if is_root and tree.remote is None:
             pipeline.ended()
 
     def note(self, run_id: str, name: str, value: Any = None, *, pipeline: Pipeline | None = None) -> None:
