@@ -54,11 +54,9 @@ def relay(url: str | None, folder: str | None, print_nats_conf: bool) -> None:
 @click.argument("url")
 @journal_option
 @click.option(
-    "--partitions",
-    type=click.IntRange(1, 4096),
-    metavar="N",
+    "--partitions", type=click.IntRange(1, 4096), metavar="N",
     help="Split the trees of processes that begin from now on over N partitions.",
-)
+)  # fmt: skip
 @click.option("--take", metavar="0-31", help="Collect only these partitions. The default is all that are free.")
 @click.option(
     "--silence", default=60.0, show_default=True, metavar="SECONDS", type=Seconds(min=1),

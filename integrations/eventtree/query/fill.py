@@ -21,17 +21,7 @@ from eventtree.journal.folder import process_of
 from eventtree.journal.scan import Entry, entries_of, entry_of
 from eventtree.journal.trees import load
 from eventtree.query.opened import Place, vendors_of
-from eventtree.query.packed import (
-    OF_ONE_MOMENT,
-    ROOTED,
-    StoredId,
-    id_of,
-    number_at,
-    packed,
-    start_of,
-    stored,
-    unpacked,
-)
+from eventtree.query.packed import OF_ONE_MOMENT, ROOTED, StoredId, id_of, number_at, packed, start_of, stored, unpacked
 from eventtree.query.row import COLUMNS, Shape, figures
 from eventtree.query.store import transaction
 from eventtree.remembered import Remembered

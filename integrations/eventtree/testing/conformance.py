@@ -96,9 +96,8 @@ class _Check:
             self.holds(secret not in "".join(self.called("identity", one.identity) or ()), "identity holds the key")
         for pair in (self.called("auth", one.auth) or {}).items():
             if self.holds(all(isinstance(text, str) for text in pair), "auth gives headers that are no texts"):
-                self.holds(
-                    "".join(pair).isascii() and "".join(pair).isprintable(), "auth gives headers that HTTP forbids"
-                )
+                text = "".join(pair)
+                self.holds(text.isascii() and text.isprintable(), "auth gives headers that HTTP forbids")
         self.called("fingerprint", lambda: one.fingerprint(b"salt"))
         self.called("advice", one.advice)
 

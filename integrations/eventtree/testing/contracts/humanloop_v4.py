@@ -12,16 +12,7 @@ from typing import Annotated, Any, Literal, Required
 from pydantic import AfterValidator, Discriminator, Field, Tag
 from typing_extensions import TypedDict
 
-from eventtree.testing.contracts.contract import (
-    Call,
-    Json,
-    Refusal,
-    Reply,
-    Route,
-    VendorState,
-    new_id,
-    refuse,
-)
+from eventtree.testing.contracts.contract import Call, Json, Refusal, Reply, Route, VendorState, new_id, refuse
 from eventtree.testing.contracts.fields import IsoTime, Object, Text, closed, known_keys, parse, wrong, wrong_if
 from eventtree.testing.contracts.humanloop import LogFields, Message, ModelFields, TokenFields, humanloop
 
@@ -69,11 +60,7 @@ def type_of(config: Any) -> str | None:
 
 Config = Annotated[
     Annotated[ModelConfig, Tag("model")] | Annotated[ToolConfig, Tag("tool")],
-    Discriminator(
-        type_of,
-        custom_error_type="config_type",
-        custom_error_message="config.type must be model or tool",
-    ),
+    Discriminator(type_of, custom_error_type="config_type", custom_error_message="config.type must be model or tool"),
 ]
 
 

@@ -12,16 +12,7 @@ from typing import Annotated, Any, Literal, Required
 
 from typing_extensions import TypedDict
 
-from eventtree.testing.contracts.contract import (
-    Call,
-    Dialect,
-    Json,
-    Reply,
-    Route,
-    VendorState,
-    new_id,
-    refuse,
-)
+from eventtree.testing.contracts.contract import Call, Dialect, Json, Reply, Route, VendorState, new_id, refuse
 from eventtree.testing.contracts.fields import (
     Amount,
     Count,

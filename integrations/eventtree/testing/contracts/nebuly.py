@@ -46,15 +46,7 @@ def feedback_has_its_fields(item: Any) -> Any:
 class FeedbackFields(TypedDict, total=False):  # 4.2, 'Feedback item'
     slug: Required[
         Literal[
-            "thumbs_up",
-            "thumbs_down",
-            "copy_input",
-            "copy_output",
-            "paste",
-            "comment",
-            "regenerate",
-            "edit",
-            "rating",
+            "thumbs_up", "thumbs_down", "copy_input", "copy_output", "paste", "comment", "regenerate", "edit", "rating"
         ]
     ]
     text: str
