@@ -31,6 +31,21 @@ def test_without_vendors_it_says_how_to_name_one() -> None:
     assert "honeyhive: HH_API_KEY is set" in done.stdout
 
 
+@pytest.mark.parametrize("setting", ["EVENTTREE_KEEP=status:eror", "EVENTTREE_PRICES=/no/such.json"])
+def test_a_setting_that_would_end_an_app_is_wrong(setting: str) -> None:
+    name, _, value = setting.partition("=")
+    done = run("doctor", EVENTTREE_VENDORS="braintrust", BRAINTRUST_API_KEY="k", **{name: value})
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"eventtree: {name.removeprefix('EVENTTREE_').lower()}: ")
+
+
+@pytest.mark.parametrize("name", ["enabled", "sample_rate", "deliver"])
+def test_what_is_off_is_named(name: str) -> None:
+    found = {f"EVENTTREE_{name.upper()}": "0", "EVENTTREE_VENDORS": "braintrust", "BRAINTRUST_API_KEY": "k"}
+    assert f"{name}: note: off" in run("doctor", **found).stdout
+    assert "note" not in run("doctor", **found | {f"EVENTTREE_{name.upper()}": "1"}).stdout
+
+
 @pytest.mark.parametrize("kind", [kind for kind in VENDORS if vendor_class(kind).needs_key])
 def test_a_missing_key_is_named_with_its_mend(kind: str) -> None:
     done = run("doctor", "--vendor", kind)

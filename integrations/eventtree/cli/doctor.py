@@ -23,6 +23,11 @@ from eventtree.vendors import VENDORS, Vendor, resolve_vendors, vendor_class
 MARK = "eventtree-doctor"
 """Tag, user and name of the tree of `--send`, so that it can be recognized."""
 HIDDEN = frozenset({"name", "api_key", "base_url", "allow_plain_http"})
+OFF = {
+    "enabled": "nothing is recorded", "sample_rate": "no tree is recorded",
+    "deliver": "only `eventtree ship` sends what is recorded",
+}  # fmt: skip
+"""Settings whose effect is easily taken for a fault."""
 PROBE = "doctor.lock"
 """A file that is written, locked and removed."""
 
@@ -36,11 +41,12 @@ PROBE = "doctor.lock"
 )
 @timeout_option(20.0, "Give up sending after so long.")
 def doctor(names: tuple[str, ...], send: bool, timeout: float) -> int:
-    """Check the journal's folder, and the settings of each vendor. The exit status is 1 if anything is wrong.
+    """Check all settings, those of each vendor too, and the journal's folder. The exit status is 0 if all is well.
 
     Without --vendor, the vendors in EVENTTREE_VENDORS are checked, or the relay that EVENTTREE_RELAY names.
     """
     settings = config.resolve()
+    check_settings(settings)
     is_well = check_journal(settings)
     if settings.relay and not names:
         from eventtree.cli.relay import examine_relay
@@ -48,7 +54,7 @@ def doctor(names: tuple[str, ...], send: bool, timeout: float) -> int:
         return int(not examine_relay(settings.relay) or not is_well)
     wanted = names or tuple(str(getattr(one, "name", one)) for one in settings.vendors)
     if not wanted:
-        say("No vendor is switched on; runs are recorded locally. Set EVENTTREE_VENDORS=NAME,… or add --vendor NAME.")
+        say("No vendor is switched on: runs stay on this machine. Set EVENTTREE_VENDORS=NAME,… or add --vendor NAME.")
         for kind in VENDORS:
             keys = [name for name in vendor_class(kind).env.get("api_key", ()) if os.environ.get(name)]
             if keys:
@@ -56,6 +62,19 @@ def doctor(names: tuple[str, ...], send: bool, timeout: float) -> int:
         return 1
     vendors = [vendor for name in wanted if (vendor := _check(name)) is not None]
     return int(not is_well or len(vendors) < len(wanted) or (send and not _send(vendors, timeout)))
+
+
+def check_settings(settings: config.Settings) -> None:
+    """Check what a handler checks besides vendors and relay; print which settings are off.
+
+    Raises:
+        ConfigError: a handler would raise it too.
+    """
+    for check in config.checks:
+        check(settings.model_copy(update={"vendors": (), "relay": ""}))
+    for name, effect in OFF.items():
+        if not getattr(settings, name):
+            say(f"{name}: note: off, so {effect}")
 
 
 def check_journal(settings: config.Settings) -> bool:
