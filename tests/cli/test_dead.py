@@ -55,6 +55,12 @@ def sums(folder: Path) -> VendorTotals:
     return found
 
 
+def test_a_misspelt_vendor_is_no_vendor_without_dead_letters(server: VendorServer, trees: list[str]) -> None:
+    status, said = dead(server, "--vendor", "braintrst")
+    assert status == 2
+    assert "--vendor: no vendor of this journal is called 'braintrst'. Did you mean braintrust?" in said
+
+
 def test_letters_are_listed_with_the_vendors_words_and_one_is_shown_whole(
     server: VendorServer, trees: list[str]
 ) -> None:

@@ -13,11 +13,13 @@ from eventtree.cli.main import journal_option, main, say, timeout_option
 from eventtree.cli.show import existing
 from eventtree.delivery.dead_letters import Letter, Numbered, drop_letters, letters_in
 from eventtree.delivery.resend import resend_letters
-from eventtree.errors import ConfigError
+from eventtree.errors import ConfigError, did_you_mean
 from eventtree.journal import Journal
+from eventtree.journal.counts import cursor_keys
 from eventtree.serializer.registry import kind_of
 from eventtree.summary import Table, plural, shorten
 from eventtree.terminal import ROOMY, SHORT_ID, console
+from eventtree.vendors import VENDORS
 
 WORDS_SHOWN = 80
 
@@ -41,6 +43,10 @@ def dead(
         raise ConfigError("--resend", "it excludes --drop", "Choose one")
     kind = None if vendor is None else kind_of(vendor)
     journal = existing(folder)
+    names = {name for name, _ in cursor_keys(journal)}.union(VENDORS)
+    if kind is not None and kind == vendor and kind not in names:
+        hint = f"{did_you_mean(kind, names)}Known are {', '.join(sorted(names))}"
+        raise ConfigError("--vendor", f"no vendor of this journal is called {kind!r}", hint)
     chosen = letters_in(journal, kind, number)
     if not chosen and not as_json:
         say("No dead letters.")
