@@ -20,21 +20,8 @@ LLM, EMBEDDER, RETRIEVER, RERANKER, TOOL, AGENT, WORKFLOW, PARSER, FRAMEWORK = (
     "llm", "embedder", "retriever", "reranker", "tool", "agent", "workflow", "parser", "framework",
 )  # fmt: skip
 
-FILTERS = (
-    ("node", "SimilarityPostprocessor"),
-    ("node", "KeywordNodePostprocessor"),
-    ("node", "PrevNextNodePostprocessor"),
-    ("node", "AutoPrevNextNodePostprocessor"),
-    ("node", "LongContextReorder"),
-    ("metadata_replacement", "MetadataReplacementPostProcessor"),
-    ("node_recency", "FixedRecencyPostprocessor"),
-    ("node_recency", "EmbeddingRecencyPostprocessor"),
-    ("node_recency", "TimeWeightedPostprocessor"),
-    ("optimizer", "SentenceEmbeddingOptimizer"),
-    ("pii", "PIINodePostprocessor"),
-    ("pii", "NERPIINodePostprocessor"),
-)
-"""Postprocessors of the framework that do not score nodes."""
+POSTPROCESSORS = "llama_index.core.postprocessor."
+"""Package of the framework's own postprocessors: those in its modules named after reranking score nodes."""
 
 FAMILIES: Mapping[Path, str] = {
     # It wraps another model.
@@ -44,8 +31,7 @@ FAMILIES: Mapping[Path, str] = {
     ("llama_index.core.base.embeddings.base", "BaseEmbedding"): EMBEDDER,
     ("llama_index.core.base.embeddings.base_sparse", "BaseSparseEmbedding"): EMBEDDER,
     ("llama_index.core.base.base_retriever", "BaseRetriever"): RETRIEVER,
-    **{(f"llama_index.core.postprocessor.{module}", name): FRAMEWORK for module, name in FILTERS},
-    ("llama_index.core.postprocessor.types", "BaseNodePostprocessor"): RERANKER,
+    (f"{POSTPROCESSORS}types", "BaseNodePostprocessor"): RERANKER,
     ("llama_index.core.tools.types", "BaseTool"): TOOL,
     ("llama_index.core.agent.workflow.base_agent", "BaseWorkflowAgent"): AGENT,
     ("llama_index.core.agent.workflow.multi_agent_workflow", "AgentWorkflow"): AGENT,
@@ -135,6 +121,9 @@ class Facts:
         found = [] if cls is None else modules(cls)
         is_framework = any(module.startswith("llama_index.") for module in found)
         self.family = "" if cls is None else nearest(cls, FAMILIES) or (FRAMEWORK if is_framework else "other")
+        own = next((module for module in found if module.startswith(POSTPROCESSORS)), "")
+        if self.family == RERANKER and own != f"{POSTPROCESSORS}types" and "rerank" not in own.lower():
+            self.family = FRAMEWORK  # it filters or sorts
         bare = self.method.strip("_")
         short = bare.removeprefix("a")
         self.verb = bare if (self.family, bare) in KINDS or (self.family, short) not in KINDS else short
