@@ -103,7 +103,7 @@ class _Paced(dict[K, V]):
 
 
 class Throttle:
-    """Called after each small piece of work: sleeps if a slice is over and the app has recorded since."""
+    """`rest` is called after each small piece of work: it sleeps if a slice is over and the app has recorded since."""
 
     def __init__(self, recorded: Callable[[], int], behind: Callable[[], int] = lambda: 0) -> None:
         """Take counters: of the app's records, and of its records that delivery has not read yet (`behind`)."""
@@ -112,7 +112,7 @@ class Throttle:
         self._seen = 0
         self._since = time.perf_counter()
 
-    def __call__(self) -> None:
+    def rest(self) -> None:
         """Rest if a slice is over."""
         now = time.perf_counter()
         if now - self._since < SLICE_SECONDS:

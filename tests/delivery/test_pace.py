@@ -142,7 +142,7 @@ def test_a_rest_is_long_beside_a_busy_app_and_shorter_the_further_delivery_is_be
     monkeypatch.setattr(pace, "SLICE_SECONDS", 0.0)
     monkeypatch.setattr(time, "sleep", slept.append)
     records = iter([1, 2, 2, 3])
-    rest = Throttle(lambda: next(records), lambda: behind)
+    rest = Throttle(lambda: next(records), lambda: behind).rest
     for _ in range(4):
         rest()
     assert slept == [pytest.approx(expected)] * 3  # nothing was recorded before the third

@@ -113,8 +113,8 @@ class Ledger:
             events = min(events, self.cursor.left_out[tree.id][0] + (late.recorded if late is not None else 0))
             uncounted = late.joined_events if late is not None else 0
         # Events that the vendor has taken may have been cleared or damaged since: none is counted as both.
-        over = sum(self.cursor.taken.get(tree.id, ())) + dropped.total() - events
-        for reason in LOST:
+        over = sum(self.cursor.taken.get(tree.id, ())) + sum(dropped.values()) - events
+        for reason in LOST if dropped else ():
             if (less := max(0, min(over, dropped[reason]))) > 0:
                 over -= less
                 dropped = dropped - Counter({reason: less})

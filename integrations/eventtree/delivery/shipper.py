@@ -207,7 +207,7 @@ class Shipper(LoopThread):
 
     def _open(self) -> None:
         self.consumers = {}
-        rest = Throttle(lambda: self.journal.appended, lambda: self._feeds.behind)
+        rest = Throttle(lambda: self.journal.appended, lambda: self._feeds.behind).rest
         rest_by(rest)
         folder = Folder(self.journal, lambda: self.pricer, rest)
         self._feeds = Feeds(

@@ -42,7 +42,7 @@ async def keep_tidy(journal: Journal, bounds: Callable[[], Bounds], held: Callab
 
 async def _sweep(journal: Journal, bounds: Bounds, *, in_memory: bool) -> None:
     """Remove settled logs that are too old or too large; then check for room for new trees. Never raises."""
-    throttle = Throttle(lambda: journal.appended)
+    throttle = Throttle(lambda: journal.appended).rest
     try:
         # If the disk is full, all settled logs are removed, whatever `kept_bytes` allows.
         kept = bounds.memory_bytes // 8 if in_memory else bounds.kept_bytes

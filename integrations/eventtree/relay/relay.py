@@ -106,7 +106,7 @@ class Relay(LoopThread):
 
     def _open(self) -> None:
         self._woken = asyncio.Event()
-        rest_by(Throttle(lambda: self.journal.appended))
+        rest_by(Throttle(lambda: self.journal.appended).rest)
         tidying = keep_tidy(self.journal, lambda: self.bounds, lambda: [REPLICATED] if self.cursor is not None else [])
         self._tidying = asyncio.create_task(tidying)
 

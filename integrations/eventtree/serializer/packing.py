@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
+from operator import attrgetter
 
 from eventtree.pace import let_go, paced
 from eventtree.serializer.formats import JSON, Format
@@ -46,13 +47,16 @@ def chunks(items: Sequence[Item], route: Route, max_bytes: int) -> Iterator[Grou
         return
     group: list[Item] = []
     size = 0
-    for _, block in groupby(paced(items), key=lambda item: item.tree_id):
-        together = tuple(block)
-        length = sum(len(item.content) + 1 for item in paced(together))
-        fits = len(together) <= route.max_items and length <= max_bytes
-        if group and fits and (len(group) + len(together) > route.max_items or size + length > max_bytes):
-            yield tuple(group)
-            group, size = [], 0
+    for _, block in groupby(paced(items), key=TREE_ID):
+        together = list(block)
+        length = sum([len(item.content) + 1 for item in paced(together)])
+        if len(together) <= route.max_items and length <= max_bytes:
+            if group and (len(group) + len(together) > route.max_items or size + length > max_bytes):
+                yield tuple(group)
+                group, size = [], 0
+            group += together
+            size += length
+            continue
         for item in paced(together):
             length = len(item.content) + 1
             if group and (len(group) >= route.max_items or size + length > max_bytes):
@@ -107,6 +111,7 @@ def truncate_item(item: Item, max_bytes: int, form: Format = JSON) -> Item | Non
     return item._replace(content=content) if content is not None and len(content) <= max_bytes else None
 
 
+TREE_ID = attrgetter("tree_id")
 NAMES = re.compile(r"\{([^{}]+)\}")
 
 
