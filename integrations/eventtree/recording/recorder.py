@@ -76,11 +76,10 @@ class Recorder(Runs):
             run.state = state
         if start_ns is not None:
             run.began(start_ns)
-        # The run is in the table: nothing from here to its record may fail. Names recur, so look them up first.
-        plain_name = pipeline.names[name] if type(name) is str else pipeline.part("name", name)
+        # The run is in the table: nothing from here to its record may fail.
         entry: Record = {
             "r": record.OPEN, "id": run.id, "tree": tree.id, "parent": run.parent, "kind": kind._value_,
-            "name": plain_name, "start": tree.clock + run.start,
+            "name": kind._value_, "start": tree.clock + run.start,
         }  # fmt: skip
         if framework is not None:
             entry["framework"] = framework
@@ -98,6 +97,7 @@ class Recorder(Runs):
         try:
             # Inputs come last: they are most likely to fail, and by then the entry has everything else.
             try:
+                entry["name"] = pipeline.names[name] if type(name) is str else pipeline.part("name", name)
                 if known:
                     pipeline.add(entry, known)
                 if self.numbers_attempts and (attempt := self._next_attempt(parent_id)) is not None:
