@@ -145,6 +145,7 @@ CASES = [
     Case(
         "langchain_xai.ChatXAI", at("xai_api_base={url}/v1", model="grok-4", api_key=KEY),
         other.chat(other.XAI_USAGE, "grok-4-0709"), other.chat_stream(other.XAI_USAGE, "grok-4-0709"), REASONED,
+        named="the client's streams do not tell what xAI says it charged, nor its tools: the cost is by tokens",
     ),
     Case(
         "langchain_aws.ChatBedrock", partial(bedrock, beta_use_converse_api=False),
