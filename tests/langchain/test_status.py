@@ -19,7 +19,12 @@ from typing import Any
 
 import pytest
 from langchain.agents import create_agent
-from langchain_core.callbacks import AsyncCallbackManager, AsyncCallbackManagerForRetrieverRun, BaseCallbackHandler
+from langchain_core.callbacks import (
+    AsyncCallbackManager,
+    AsyncCallbackManagerForRetrieverRun,
+    BaseCallbackHandler,
+    CallbackManagerForRetrieverRun,
+)
 from langchain_core.callbacks.manager import atrace_as_chain_group, trace_as_chain_group
 from langchain_core.documents import Document
 from langchain_core.messages import HumanMessage
@@ -30,6 +35,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, interrupt
 from typing_extensions import TypedDict
 
+from eventtree import process
 from eventtree.config import BOUNDS
 from eventtree.event import EventTree, Status
 from eventtree.journal import open_journal
@@ -449,6 +455,11 @@ class SlowLibrary(Library):
         return []
 
 
+class StoppedLibrary(Library):
+    def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
+        raise KeyboardInterrupt
+
+
 async def wait(_: Any) -> str:
     await asyncio.Event().wait()
     return ""
@@ -599,6 +610,30 @@ async def test_a_time_limit_inside_a_step_that_goes_on_cancels(
 
     await RunnableLambda(patient).ainvoke("x", config)
     assert [event.status.value for event in tree().events] == ["ok", "cancelled"]
+
+
+def test_a_sync_run_whose_end_is_never_reported_is_cancelled(config: RunnableConfig, trees: Trees) -> None:
+    """LangChain reports no end of `with_fallbacks` whose stream is left at its first chunk, nor of Ctrl-C."""
+    for _ in RunnableLambda(str).with_fallbacks([RunnableLambda(str)]).stream("x", config):
+        break
+    with pytest.raises(KeyboardInterrupt):
+        StoppedLibrary().invoke("x", config)
+    assert len(recorder.runs) == 1  # the first is over where another begins
+    assert [tree.root.status.value for tree in trees()] == ["cancelled"] * 2
+
+
+def test_a_sync_stream_goes_on_after_the_loop_in_which_it_began(config: RunnableConfig, tree: One) -> None:
+    """Its run is no task's."""
+
+    async def begun() -> Iterator[Any]:
+        stream = (RunnableLambda(str) | str).with_fallbacks([RunnableLambda(str)]).stream("x", config)
+        assert next(stream) == "x"
+        return stream
+
+    stream = asyncio.run(begun())
+    process.settle()
+    assert list(stream) == []
+    assert tree().root.status is Status.OK
 
 
 async def test_a_handler_called_by_hand_may_tell_the_end_with_another_id_object(

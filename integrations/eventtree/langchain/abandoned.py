@@ -1,17 +1,21 @@
 """Closing runs whose end is never reported: LangChain reports no end of a retriever, model or tool whose task is
 cancelled, nor of a chain or graph whose task is cancelled while its start is being reported.
+In sync code these are `with_fallbacks` whose stream is left at its first chunk, and a retriever that Ctrl-C stops.
 
 Only the run manager, in the frames of the run, can report the end, and it holds the run's id. Once that object is freed
 the run is closed as cancelled. A kept exception also keeps the frames and so the id: then the cancelled task or the
-closed loop is the sign, which is checked by `settle`. Only runs of LangChain's async path are watched: sync code is not
-cancelled, and an app that calls a handler by hand may report the end with another object of the same id.
+closed loop is the sign, which is checked by `settle`. Only runs that LangChain reports are watched: an app that calls a
+handler by hand may report the end with another object of the same id.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sys
 import weakref
 from collections import deque
+from time import monotonic_ns
+from types import FrameType
 from typing import Any
 from uuid import UUID
 
@@ -23,21 +27,29 @@ from eventtree.recording.boundary import guarded
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
 
+MANAGER = "langchain_core.callbacks.manager"
+CALLED = 3
+"""Frames from `reported_by_langchain` to the guard around the callback."""
+CALLERS = 8
+"""How many callers of a callback are looked at."""
+
 
 class IdHolder(weakref.ref[UUID]):
     """A weak reference to the id of an open run, alive while the run's end can still be reported."""
 
-    __slots__ = ("key", "loop", "pipeline", "task")
+    __slots__ = ("freed_ns", "key", "loop", "pipeline", "task")
     pipeline: Pipeline
     key: str
-    loop: weakref.ref[asyncio.AbstractEventLoop]
+    loop: weakref.ref[asyncio.AbstractEventLoop] | None
     task: weakref.ref[asyncio.Task[Any]] | None
+    freed_ns: int | None
 
     @property
     def is_over(self) -> bool:
         """Whether the run's end can no longer be reported: its id, its task or its loop is gone."""
-        task, loop = self.task() if self.task is not None else None, self.loop()
-        return self() is None or (task is not None and task.cancelled()) or loop is None or loop.is_closed()
+        task, loop = self.task() if self.task is not None else None, self.loop() if self.loop is not None else None
+        is_stopped = self.loop is not None and (loop is None or loop.is_closed())
+        return self() is None or (task is not None and task.cancelled()) or is_stopped
 
 
 _gone: deque[IdHolder] = deque()
@@ -46,12 +58,15 @@ _gone: deque[IdHolder] = deque()
 
 def watch(run_id: UUID, key: str, pipeline: Pipeline) -> None:
     """Notice when the id of this open run is freed."""
-    loop = running_loop()
-    if loop is None or not callback_context.in_callback() or not isinstance(run_id, UUID):
+    if _gone:
+        _close_gone()
+    loop, run = running_loop() if callback_context.in_callback() else None, recorder.runs.get(key)
+    is_closed_with_root = loop is None and run is not None and run.id != run.tree.root
+    if is_closed_with_root or not isinstance(run_id, UUID) or not reported_by_langchain():
         return
     holder = IdHolder(run_id, _note)
-    holder.pipeline, holder.key = pipeline, key
-    holder.loop, holder.task = weakref.ref(loop), callback_context.flow()
+    holder.pipeline, holder.key, holder.freed_ns = pipeline, key, None
+    holder.loop, holder.task = (None, None) if loop is None else (weakref.ref(loop), callback_context.flow())
     recorder.remember(key, holder=holder)
 
 
@@ -71,6 +86,7 @@ def _close_gone() -> None:
 
 def _note(holder: Any) -> None:
     """Called wherever garbage is collected, also inside our own code: the run is closed later."""
+    holder.freed_ns = monotonic_ns()
     _gone.append(holder)
     loop = running_loop()
     if loop is not None:
@@ -81,7 +97,19 @@ def _note(holder: Any) -> None:
 def _close(holder: IdHolder) -> None:
     run = recorder.runs.get(holder.key)
     if run is not None and run.state.get("holder") is holder:
-        recorder.close(holder.pipeline, holder.key, status=Status.CANCELLED)
+        recorder.close(holder.pipeline, holder.key, status=Status.CANCELLED, end_ns=holder.freed_ns)
+
+
+def reported_by_langchain() -> bool:
+    """Whether LangChain's callback manager called the callback that asks, perhaps by a subclass of the handler."""
+    frame: FrameType | None = sys._getframe(CALLED)
+    for _ in range(CALLERS):
+        if frame is None:
+            return False
+        if frame.f_globals.get("__name__") == MANAGER:
+            return True
+        frame = frame.f_back
+    return False
 
 
 process.before_flush(settle)
