@@ -7,6 +7,7 @@ from zlib import crc32
 
 import pytest
 
+from eventtree import record
 from eventtree.delivery.feed import Feed, PendingFeedback
 from eventtree.delivery.report import make_report
 from eventtree.event import Kind
@@ -154,3 +155,24 @@ def test_a_stretch_without_records_does_not_end_the_reading(own_place: Path) -> 
     assert list(trees_in(pipeline.journal)) == runs
     clear(pipeline.journal, set(runs[:2]))
     assert [tree.id for tree in trees_in(pipeline.journal).values() if tree.has_contents] == runs[2:]
+
+
+def test_what_is_cleared_is_as_long_as_it_was_and_has_no_contents() -> None:
+    for line in (
+        entry("open", "t", framework="f", name="secret", start=1, vendors=[], joined=True, metadata={"cleared": True}),
+        entry("note", "t", name="secret", at=1, after=1, value=1),
+        entry("close", "t", duration=1, status="ok"),
+        entry("close", "t", duration=1, status="ok", vendors=[{"name": "v", "fingerprint": "f"}], events=3, parts=1),
+        entry("feedback", "t", key="k", at=1_700_000_000_000_000_000, comment="secret"),
+    ):
+        left = record.cleared(record.decode(line), len(line))
+        assert left is not None
+        assert (len(left), record.head(left), record.refs_in(left)) == (
+            len(line),
+            record.head(line),
+            record.refs_in(line),
+        )
+        assert (record.is_cleared(line), record.is_cleared(left), b"secret" in left) == (False, True, False)
+        assert record.cleared(record.decode(left), len(left)) == left
+    for kind in ("vendors", "drop"):
+        assert record.cleared({"r": kind, "id": "t", "tree": "t"}, 1_000) is None
