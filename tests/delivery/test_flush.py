@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from pathlib import Path
 
 import pytest
 
-from eventtree import flush
+from eventtree import aflush, flush
 from eventtree.recording.pipeline import Pipeline
+from eventtree.testing import VendorServer
+from eventtree.vendors import Braintrust
 from tests.trees import record_tree
 
 
@@ -41,3 +45,18 @@ def test_a_flush_of_a_journal_that_cannot_be_used_reports_that(
     report = flush(1)
     assert (report.journal, report.events) == (str(folder), 0)
     assert [failure.split(":")[0] for failure in report.failures] == ["report"]
+
+
+def test_a_cancelled_aflush_keeps_no_loop_from_closing() -> None:
+    """The loop waits for its pool's threads, without limit before Python 3.12."""
+
+    async def serve() -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(aflush(60), 0.1)
+
+    with VendorServer() as server:
+        server.script("braintrust", [503] * 1_000)
+        record_tree(Pipeline(vendors=[Braintrust(**server.settings("braintrust"))], exit_timeout=0.1))
+        began = time.monotonic()
+        asyncio.run(serve())
+        assert time.monotonic() - began < 30

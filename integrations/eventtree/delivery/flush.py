@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -21,20 +22,29 @@ def flush(timeout: float | None = 30.0) -> Report:
     for. Returns the report, whose `waiting` counts the rest. With `timeout=None` it waits without limit. Never raises
     because of a vendor.
     """
+    return _flushed(timeout, threading.Event())
+
+
+async def aflush(timeout: float | None = 30.0) -> Report:
+    """`flush` without blocking the event loop."""
+    cancelled = threading.Event()
+    try:
+        return await asyncio.to_thread(_flushed, timeout, cancelled)
+    finally:
+        cancelled.set()  # a loop that closes waits for the threads of its pool
+
+
+def _flushed(timeout: float | None, cancelled: threading.Event) -> Report:
     deadline = None if timeout is None else time.monotonic() + timeout
     process.settle()
     shippers = all_shippers()
     if not shippers:
         return _of_configured()
     reports = [
-        shipper.flush(None if deadline is None else max(0.0, deadline - time.monotonic())) for shipper in shippers
+        shipper.flush(None if deadline is None else max(0.0, deadline - time.monotonic()), cancelled)
+        for shipper in shippers
     ]
     return reports[0] if len(reports) == 1 else _together(reports)
-
-
-async def aflush(timeout: float | None = 30.0) -> Report:
-    """`flush` without blocking the event loop."""
-    return await asyncio.to_thread(flush, timeout)
 
 
 def _of_configured() -> Report:

@@ -117,17 +117,17 @@ class Shipper(LoopThread):
         """Let every consumer look for work now."""
         self._call(self._wake_consumers)
 
-    def flush(self, timeout: float | None = None) -> Report:
+    def flush(self, timeout: float | None = None, cancelled: threading.Event | None = None) -> Report:
         """Wait until every finished tree of this process is settled at every vendor, or `timeout` seconds have passed.
 
         The first call also waits for trees that earlier processes left for its vendors. Returns the report, which
         counts the events that still wait. Does not raise.
         """
-        self.wait(float("inf") if timeout is None else time.monotonic() + timeout)
+        self.wait(float("inf") if timeout is None else time.monotonic() + timeout, cancelled or threading.Event())
         return self.report()
 
-    def wait(self, deadline: float) -> None:
-        """Wait as `flush` does, until `deadline` (monotonic seconds) at most, without making a report."""
+    def wait(self, deadline: float, cancelled: threading.Event) -> None:
+        """Wait as `flush` does, until `deadline` (monotonic seconds) or `cancelled`, without making a report."""
         # First the lines that still wait for the disk, which cannot be delivered before; then the thread.
         self.journal.flush_held()
         self.ensure()
@@ -138,7 +138,8 @@ class Shipper(LoopThread):
                 return
             if self.deliver and (self._thread is None or not self._thread.is_alive()):
                 return  # without a thread nothing would change
-            time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
+            if cancelled.wait(max(0.0, min(pause, deadline - time.monotonic()))):
+                return
             pause = min(2 * pause, FLUSH_LONGEST_SECONDS)  # each look counts all trees that wait
 
     def report(self) -> Report:
@@ -359,7 +360,7 @@ def _flush_at_exit() -> None:
         left = shipper.exit_timeout * WAIT_SHARE - _exit_seconds
         if shipper.deliver and shipper.vendors and left > 0:
             began = time.monotonic()
-            shipper.wait(began + left)
+            shipper.wait(began + left, threading.Event())
             _exit_seconds += time.monotonic() - began
 
 
