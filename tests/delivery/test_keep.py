@@ -103,7 +103,7 @@ def test_a_replay_sends_what_was_left_out_and_counts_it_once(server: VendorServe
         "--journal",
         str(own_place),
     ]
-    waits = [*command, "--timeout", "1"]
+    waits = [*command, "--timeout", "10"]
     done = subprocess.run(waits, env=env, capture_output=True, text=True, timeout=60)
     assert (done.returncode, "another process is delivering" in done.stderr) == (1, True), "this one, which still runs"
     assert len(server.events("braintrust")) == 2
@@ -111,6 +111,8 @@ def test_a_replay_sends_what_was_left_out_and_counts_it_once(server: VendorServe
 
     for shipper in all_shippers():
         shipper.stop()
+    done = subprocess.run([*command, "--timeout", "0"], env=env, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "trees may still have to be sent" in done.stderr) == (1, True), done.stdout + done.stderr
     for _ in range(2):
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stdout + done.stderr

@@ -69,13 +69,16 @@ def ship(folder: str | None, names: tuple[str, ...], follow: bool, replay: bool,
     ours = {vendor.name: vendor.fingerprint(journal.salt) for vendor in shipper.vendors.values()}
     others = _say_others(found, ours)
     left = sum(sums.waiting for sums in found.vendors.values() if ours.get(sums.name) == sums.fingerprint)
-    if left and not is_done:
+    # Trees that do not name the vendor are not counted as waiting: a replay that ran out of time may have more to send.
+    is_cut = not is_done and bool(left or (replay and not busy))
+    if is_cut:
+        rest = f"{plural(left, 'event')} still wait" if left else "trees may still have to be sent"
         hint = "They stay in the journal: run it again, give it more time with --timeout, or let it --follow."
-        say(f"Time ran out after {timeout:g} s: {plural(left, 'event')} still wait. {hint}", err=True)
+        say(f"Time ran out after {timeout:g} s: {rest}. {hint}", err=True)
     if busy:
         hint = "Replay once it has ended."
         say(f"Nothing was replayed to {', '.join(busy)}: another process is delivering there. {hint}", err=True)
-    return int(bool(left or errors or busy or (others and not replay)))
+    return int(bool(left or is_cut or errors or busy or (others and not replay)))
 
 
 def _say_others(found: Report, ours: Mapping[str, str]) -> int:
