@@ -279,7 +279,8 @@ def without_locks(code: int) -> Callable[..., None]:
 
 def test_f28_a_slow_disk_is_paid_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """F28: the app waits for one write; a thread of ours probes, and then all is on disk in its order."""
-    monkeypatch.setattr(overflow, "SLOW_SECONDS", 0.05)
+    for module in (overflow, journal_module):
+        monkeypatch.setattr(module, "SLOW_SECONDS", 0.05)
     monkeypatch.setattr(overflow, "PROBE_SECONDS", 0.05)
     files = SlowFiles()
     journal = Journal(files)
