@@ -4,8 +4,8 @@ In sync code these are `with_fallbacks` whose stream is left at its first chunk,
 
 Only the run manager, in the frames of the run, can report the end, and it holds the run's id. Once that object is freed
 the run is closed as cancelled. A kept exception also keeps the frames and so the id: then the cancelled task or the
-closed loop is the sign, which is checked by `settle`. Only runs that LangChain reports are watched: an app that calls a
-handler by hand may report the end with another object of the same id.
+closed loop is the sign, which is checked by `settle`. In sync code only roots that LangChain itself reports are
+watched: an app that calls a handler by hand may report the end with another object of the same id.
 """
 
 from __future__ import annotations
@@ -56,13 +56,17 @@ _gone: deque[IdHolder] = deque()
 """Holders of ids that were freed."""
 
 
-def watch(run_id: UUID, key: str, pipeline: Pipeline) -> None:
-    """Notice when the id of this open run is freed."""
+def watch(run_id: UUID, key: str, pipeline: Pipeline, *, in_sync: bool = False) -> None:
+    """Notice when the id of this open run is freed. `in_sync`: also in sync code its end may never be reported."""
     if _gone:
         _close_gone()
-    loop, run = running_loop() if callback_context.in_callback() else None, recorder.runs.get(key)
-    is_closed_with_root = loop is None and run is not None and run.id != run.tree.root
-    if is_closed_with_root or not isinstance(run_id, UUID) or not reported_by_langchain():
+    loop = running_loop()
+    if loop is None or not callback_context.in_callback():
+        run = recorder.runs.get(key) if in_sync else None
+        if run is None or run.id != run.tree.root or not reported_by_langchain():
+            return
+        loop = None
+    if not isinstance(run_id, UUID):
         return
     holder = IdHolder(run_id, _note)
     holder.pipeline, holder.key, holder.freed_ns = pipeline, key, None

@@ -71,7 +71,7 @@ class CallbackHandler(RunNotes, Handler, BaseCallbackHandler):
         given = None if defers_inputs else inputs
         recorder.open(self.pipeline, key, parent, CHAIN, name, given, None, metadata, tags, known, state, FRAMEWORK)
         if parent not in recorder.runs:
-            abandoned.watch(run_id, key, self.pipeline)
+            abandoned.watch(run_id, key, self.pipeline, in_sync=name == FALLBACKS)
         if isinstance(metadata, dict) and metadata and ("ls_integration" in metadata or "thread_id" in metadata):
             self._in_graph(key, parent, metadata, inputs)
 

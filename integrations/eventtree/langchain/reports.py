@@ -8,7 +8,7 @@ from uuid import UUID
 
 from eventtree.content import items_of
 from eventtree.diagnostics import class_name, message_of
-from eventtree.event import JsonValue, Kind, Status
+from eventtree.event import RETRIEVER, JsonValue, Kind, Status
 from eventtree.langchain import abandoned, langgraph, models
 from eventtree.langchain.classify import class_of, key_of, name_of, started_ns
 from eventtree.langchain.parents import parent_of
@@ -48,7 +48,7 @@ class RunReports:
         """A tool or retriever is called."""
         key, parent = key_of(run_id), parent_of(parent_run_id)
         recorder.open(self.pipeline, key, parent, kind, name, given, metadata=about, tags=tags, framework=FRAMEWORK)
-        abandoned.watch(run_id, key, self.pipeline)
+        abandoned.watch(run_id, key, self.pipeline, in_sync=kind is RETRIEVER)
 
     def _open_model(
         self, serialized: Any, asked: Any, shape: Any, run_id: UUID, parent_run_id: UUID | None, tags: Tags,
