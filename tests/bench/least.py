@@ -45,7 +45,7 @@ from eventtree.recording.around import follow_remote_graphs
 from eventtree.recording.model_settings import IS_URL, PARAMS
 from eventtree.recording.remote import active_traceparent, inner
 from eventtree.recording.runs import ENDED_RUNS
-from eventtree.recording.session import _example, _session
+from eventtree.recording.session import open_example, open_session
 from eventtree.remembered import Remembered
 from eventtree.usage.collect import LOOKED_FOR
 
@@ -333,7 +333,7 @@ class Least(BaseCallbackHandler):
 
     def _root(self, tree: Tree) -> bytes:
         """What only a root is asked for."""
-        if inner.get() is not None or _example.get() is not None or _session.get() is not None:
+        if inner.get() is not None or open_example.get() is not None or open_session.get() is not None:
             raise Unmet
         follow_remote_graphs()
         if active_traceparent() is not None:

@@ -17,7 +17,7 @@ from eventtree.recording.enclosing import langchain_run, llama_index_span
 from eventtree.recording.recorder import recorder
 from eventtree.recording.remote import NAMES, Remote, inner, remote, written
 from eventtree.recording.runs import Run
-from eventtree.recording.session import current_session
+from eventtree.recording.session import open_session
 from eventtree.remembered import newest_of
 
 
@@ -73,7 +73,7 @@ def hand_on() -> Remote | None:
     _, run = around()
     if run is None:
         return remote()
-    tree, session = run.tree, current_session()
+    tree, session = run.tree, open_session.get()
     tree.parts += 1
     name, user = (tree.session, tree.user) if session is None else (session.id, session.user)
     return Remote(run.id, tree.id, name, user, tree.traceparent, is_skipped=tree.skipped is not None)

@@ -66,9 +66,8 @@ def remember_tree(pipeline: Pipeline, tree_id: str) -> None:
     if found is None or not (_owned(found, task) or _is_callback(task)):
         found = _LastTree(weakref.ref(task) if task is not None else None)
         _last.set(found)
-    if found.id != tree_id:
-        found.id, found.pipelines = tree_id, ()
-    found.pipelines = (*found.pipelines, weakref.ref(pipeline))
+    earlier = found.pipelines if found.id == tree_id else ()
+    found.id, found.pipelines = tree_id, (*earlier, weakref.ref(pipeline))
 
 
 def last_tree(pipeline: Pipeline) -> str | None:

@@ -12,7 +12,7 @@ from eventtree.recording.callback_context import remember_tree
 from eventtree.recording.caller import caller
 from eventtree.recording.enclosing import configured
 from eventtree.recording.remote import active_traceparent, remote
-from eventtree.recording.session import current_example, current_session
+from eventtree.recording.session import open_example, open_session
 
 if TYPE_CHECKING:
     from eventtree.recording.pipeline import Pipeline
@@ -25,13 +25,15 @@ NAMED = (("session", SESSION_KEYS), ("user", USER_KEYS))
 def begin(pipeline: Pipeline, run: Run, *, is_captured: bool) -> None:
     """Decide whether the tree is recorded, and add its id to the blocks around it."""
     tree = run.tree
-    rate = pipeline.settings.sample_rate
     remember_tree(pipeline, tree.id)
-    for block in (current_example(), current_session()):
-        if block is not None:
-            block.tree_ids.append(tree.id)
+    if (session := open_session.get()) is not None:
+        session.tree_ids.append(tree.id)
+    if (row := open_example.get()) is not None:
+        row.tree_ids.append(tree.id)
     # The process that recorded the root has decided for the parts of its tree.
-    is_sampled = rate >= 1 or is_captured or tree.remote is not None or _share(tree.id) < rate
+    is_sampled = (
+        (rate := pipeline.settings.sample_rate) >= 1 or is_captured or tree.remote is not None or _share(tree.id) < rate
+    )
     tree.skipped = tree.skipped or (tree.journal.full if is_sampled else "sampled")
     if diagnostics.is_delivery_thread():
         tree.skipped = "internal"
@@ -53,8 +55,10 @@ def describe(
     Session and user come from the block around it, else from the settings, else from the process that called; when the
     tree is read, also from the metadata.
     """
-    row, session, handed = current_example(), current_session(), tree.remote or remote()
-    own = dict(row.metadata) if row is not None else {}
+    row, session, handed = open_example.get(), open_session.get(), tree.remote or remote()
+    own = dict(pipeline.settings.metadata)
+    if row is not None:
+        own.update(row.metadata)
     if metadata is not None:
         own.update(metadata if type(metadata) is dict else pipeline.part("metadata", metadata))
     if pipeline.settings.callers:
@@ -67,7 +71,8 @@ def describe(
         entry["traceparent"] = tree.traceparent
     if handed is not None:
         _name(pipeline, entry, handed.session, handed.user)
-    entry.update(pipeline.root)
+    if pipeline.root:
+        entry.update(pipeline.root)
     if session is not None:
         _name(pipeline, entry, session.id, session.user)
     more = [] if tags is None else pipeline.plain_tags(tags)
@@ -75,10 +80,10 @@ def describe(
         entry["tags"] = [*pipeline.tags, *(tag for tag in more if tag not in pipeline.tags)]
     if parent_id is not None:
         own["parent_run_id"] = parent_id
-    own = {**pipeline.settings.metadata, **own}
-    # As whoever reads the tree finds them: other processes get them with its runs.
-    named = (entry.get(name) or first_of(own, keys) for name, keys in NAMED)
-    tree.session, tree.user = (None if one is None else pipeline.part("name", one) for one in named)
+    if own or "session" in entry or "user" in entry:
+        # As whoever reads the tree finds them: other processes get them with its runs.
+        named = (entry.get(name) or first_of(own, keys) for name, keys in NAMED)
+        tree.session, tree.user = (None if one is None else pipeline.part("name", one) for one in named)
     return own
 
 

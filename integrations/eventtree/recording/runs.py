@@ -93,6 +93,10 @@ class Tree:
         # Later records may be read after the tree was sent: they may not refer to texts of earlier ones.
         self.texts, self.is_over = None, True
 
+    def become_part(self, root: str, caller: Remote) -> None:
+        """Become the part of another process's tree that begins with the run `root`."""
+        self.root, self.remote, self.counted, self.traceparent = root, caller, (PART,), caller.traceparent
+
     def stand_alone(self) -> None:
         """Become a tree of its own instead of a part of another process's."""
         self.id, self.remote, self.counted = self.root, None, names_of(self.vendors)
@@ -209,32 +213,23 @@ class Runs:
 
     def _begin(self, run: Run, metadata: Any) -> Run | None:
         """Give a run without a known parent its tree, or find the one above it after all."""
-        caller = remote()
+        caller, pipeline = remote(), run.pipelines[0]
         if caller is None and type(metadata) is dict and "eventtree_run" in metadata:
             caller = handed_on(metadata, "eventtree_")
         if caller is not None and caller.run is not None:
             above = self.come_back(caller)  # it may be a run of this process
             if above is not None:
                 return above
-            if caller.run in self.ended:
-                caller = None  # its tree has ended: the run begins a tree of its own
-        else:
-            caller = None
-        run.tree = self._tree(run.id, run.pipelines[0], caller)
-        run.parent = None if run.tree.remote is None else run.tree.remote.run
+            # If its tree has ended, the run begins a tree of its own.
+            if caller.tree is not None and not caller.is_skipped and caller.run not in self.ended:
+                run.parent, run.tree = caller.run, self.new_tree(caller.tree, pipeline)
+                run.tree.become_part(run.id, caller)
+                return None
+        run.parent, run.tree = None, self.new_tree(run.id, pipeline)
+        # A part of a tree that is not recorded is counted by itself: the tree is counted by the caller.
+        if caller is not None and caller.is_skipped and caller.run not in self.ended:
+            run.tree.skipped = "sampled"
         return None
-
-    def _tree(self, run_id: str, pipeline: Pipeline, caller: Remote | None) -> Tree:
-        """The tree that a run begins, or a part of the caller's."""
-        if caller is None or caller.tree is None or caller.is_skipped:
-            # A part of a tree that is not recorded is counted by itself: the tree is counted by the caller.
-            tree = self.new_tree(run_id, pipeline)
-            tree.skipped = "sampled" if caller is not None and caller.is_skipped else None
-            return tree
-        tree = self.new_tree(caller.tree, pipeline)
-        tree.root, tree.remote, tree.counted = run_id, caller, (PART,)
-        tree.traceparent = caller.traceparent
-        return tree
 
     def come_back(self, handed: Remote) -> Run | None:
         """The run that was handed on, if it is one of this process and its tree is open; no part will come for it."""

@@ -32,7 +32,8 @@ class Session(Tabled):
         return Table(("session", "user", "tree"), [(self.id, self.user, tree) for tree in self.tree_ids])
 
 
-_session: ContextVar[Session | None] = ContextVar("eventtree_session", default=None)
+open_session: ContextVar[Session | None] = ContextVar("eventtree_session", default=None)
+"""The session of this context."""
 
 
 @contextmanager
@@ -41,18 +42,12 @@ def session(session_id: str | None = None, *, user: str | None = None) -> Iterat
 
     Yields the `Session` with its `id` (a new UUID by default), `user` and `tree_ids`.
     """
-    token = _session.set(Session(session_id or str(uuid.uuid4()), user))
+    found = Session(session_id or str(uuid.uuid4()), user)
+    token = open_session.set(found)
     try:
-        found = _session.get()
-        assert found is not None
         yield found
     finally:
-        _session.reset(token)
-
-
-def current_session() -> Session | None:
-    """The session of this context."""
-    return _session.get()
+        open_session.reset(token)
 
 
 class Example(Tabled):
@@ -80,19 +75,15 @@ class Example(Tabled):
         return {f"eventtree_{name}": value for name, value in self.links.items()}
 
 
-_example: ContextVar[Example | None] = ContextVar("eventtree_example", default=None)
+open_example: ContextVar[Example | None] = ContextVar("eventtree_example", default=None)
+"""The row of this context."""
 
 
 @contextmanager
 def answering(row: Example) -> Iterator[None]:
     """Tie the trees that open inside the block to `row`."""
-    token = _example.set(row)
+    token = open_example.set(row)
     try:
         yield
     finally:
-        _example.reset(token)
-
-
-def current_example() -> Example | None:
-    """The example of this context."""
-    return _example.get()
+        open_example.reset(token)
