@@ -157,6 +157,26 @@ def test_a_stretch_without_records_does_not_end_the_reading(own_place: Path) -> 
     assert [tree.id for tree in trees_in(pipeline.journal).values() if tree.has_contents] == runs[2:]
 
 
+@pytest.mark.parametrize("is_all", [True, False])
+def test_a_damaged_line_keeps_no_contents_of_a_tree_that_is_cleared(tmp_path: Path, *, is_all: bool) -> None:
+    journal = Journal(DiskFiles(tmp_path / "j"))
+    for tree in ("tree-0", "tree-1"):
+        for text in ("whole secret", "damaged secret"):
+            journal.append(entry("note", tree, text=f"{text} of {tree}"))
+    journal.append(entry("note", "tree-2", text="a secret of no other record"))
+    [log] = journal.logs()
+    data = journal.files.read(log, 0)
+    for text in (b"damaged secret", b"secret of no other"):
+        data = data.replace(text, text.upper())
+    journal.files.replace(log, data)
+    before = make_report(journal).damaged_lines
+    clear(journal, None if is_all else {"tree-0"})
+    left = journal.files.read(log, 0)
+    assert (b"of tree-0" in left, b"of tree-1" in left, b"NO OTHER" in left) == (False, not is_all, not is_all)
+    assert (len(left), make_report(journal).damaged_lines) == (len(data), before)
+    assert before == 3
+
+
 def test_what_is_cleared_is_as_long_as_it_was_and_has_no_contents() -> None:
     for line in (
         entry("open", "t", framework="f", name="secret", start=1, vendors=[], joined=True, metadata={"cleared": True}),

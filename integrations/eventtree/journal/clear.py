@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from io import BytesIO
 from typing import NamedTuple
 
 from eventtree import record
 from eventtree.journal.counts import Counting, Counts, Cursors, Key, cursor_keys, key_of, keys_of
 from eventtree.journal.folder import process_of
 from eventtree.journal.journal import Journal
-from eventtree.journal.line import frame, unframe
+from eventtree.journal.line import frame, is_damaged, stretches, unframe
 from eventtree.journal.relayed import REPLICATED
 from eventtree.journal.retention import remove_settled
 from eventtree.journal.trees import CLEARED, LoggedTree, trees_in
 
 BY_USER = "by_user"
+ANY_TREE = b'"tree":"'
+"""In every record."""
 
 
 def clear(journal: Journal, tree_ids: set[str] | None = None) -> int:
@@ -35,7 +39,24 @@ def clear(journal: Journal, tree_ids: set[str] | None = None) -> int:
     _settle(journal, ended, feedback)
     filled = {log for tree_id in found.keys() - {tree.id for tree in gone} for log in found[tree_id].spans}
     remove_settled(journal, unwanted=logs - filled)
+    mentioned = [ANY_TREE] if tree_ids is None else [tree.id.encode("utf-8", "replace") for tree in gone]
+    _overwrite_damaged(journal, mentioned, dead)
     return sum(tree.has_contents for tree in gone)
+
+
+def _overwrite_damaged(journal: Journal, mentioned: Sequence[bytes], dead: set[str]) -> None:
+    """Overwrite damaged lines that mention a cleared tree: no reader takes them for records, but their text is there.
+
+    They stay damaged, and are counted as before.
+    """
+    for log in itertools.filterfalse(journal.is_newer, journal.logs()):
+        offset = 0
+        for line in itertools.chain.from_iterable(map(BytesIO, stretches(journal.files, log, journal.files.size(log)))):
+            # A last line without its end is still being written, unless its writer is dead.
+            is_written = line.endswith(b"\n") or process_of(log) in dead
+            if is_written and is_damaged(line) and any(one in line for one in mentioned):
+                journal.files.overwrite(log, offset, b"#" * len(line.rstrip(b"\n")))
+            offset += len(line)
 
 
 class _Feedback(NamedTuple):

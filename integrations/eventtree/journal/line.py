@@ -36,6 +36,15 @@ def unframe(line: bytes) -> tuple[int, bytes]:
     return seq, payload
 
 
+def is_damaged(line: bytes) -> bool:
+    """Whether a line, with or without its newline, is no whole line."""
+    try:
+        unframe(line.removesuffix(b"\n"))
+    except ValueError:
+        return True
+    return False
+
+
 def checksum(data: bytes) -> int:
     """The checksum of whole lines: the XOR of each one's, so that a writer adds each line once. Each covers its line's
     number, so no line passes for another.
