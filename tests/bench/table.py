@@ -88,18 +88,24 @@ def timed(act: Callable[[], Any], times: int) -> float:
     return (time.perf_counter() - began) / times * 1e6
 
 
-def row(variants: dict[str, tuple[Callable[[], Any], AbstractContextManager[Any]]], rounds: int, times: int) -> str:
-    """Ratios to the first variant."""
+def row(
+    variants: dict[str, tuple[Callable[[], Any], AbstractContextManager[Any]]],
+    rounds: int,
+    times: int,
+    settle: Callable[[], Any],
+) -> str:
+    """Ratios to the first variant. `settle` waits until all is shipped, so that none is timed beside another's rest."""
     taken: dict[str, list[float]] = {name: [] for name in variants}
     for act, around in variants.values():
         with around:
             timed(act, times)
+        settle()
     gc.collect()
     for _ in range(rounds):
         for name, (act, around) in variants.items():
             with around:
                 taken[name].append(timed(act, times))
-            time.sleep(0.02)  # what is delivered meanwhile is delivered beside the next variant otherwise
+            settle()
     base = next(iter(taken.values()))
     cells = [
         f"{statistics.median(found) / statistics.median(base):5.2f} / {min(found) / min(base):5.2f}"
@@ -128,6 +134,12 @@ def main() -> None:
     handlers = {name: CallbackHandler(vendors=v, user="u", journal=folder()) for name, v in shipped.items()}
     others = peers(at["base_url"])
     names = [*shipped, *others]
+
+    def settle() -> None:
+        flush(60)
+        for _, finish in others.values():
+            finish()
+
     print(f"{'':4} {'do-nothing':>12}  " + "   ".join(f"{name:>13}" for name in names) + "   (median / minimum)")
     for name, (act, times) in workloads().items():
         if given.only and name not in given.only:
@@ -135,18 +147,14 @@ def main() -> None:
         variants: dict[str, Any] = {"do-nothing": (lambda act=act: act([chains.DoNothing()]), nullcontext())}
         variants |= {n: (lambda act=act, h=h: act([h]), nullcontext()) for n, h in handlers.items()}
         variants |= {n: (lambda act=act, h=h: act([h]), nullcontext()) for n, (h, _) in others.items()}
-        print(f"{name:4} {row(variants, given.rounds, times)}", flush=True)
-        flush(60)
-        for _, finish in others.values():
-            finish()
+        print(f"{name:4} {row(variants, given.rounds, times, settle)}", flush=True)
     if not given.only or "L1" in given.only:
         query = queries.programs()["query"]
         variants = {"do-nothing": (query, _Attached([queries.IdleSpans()], [queries.IdleEvents()]))}
         for name, vendors in shipped.items():
             ours = DispatcherHandler(vendors=vendors, user="u", journal=folder())
             variants[name] = (query, _Attached([ours._span_handler], [ours._event_handler]))
-        print(f"{'L1':4} {row(variants, given.rounds, 10)}", flush=True)
-    flush(60)
+        print(f"{'L1':4} {row(variants, given.rounds, 10, settle)}", flush=True)
     server.terminate()
 
 
