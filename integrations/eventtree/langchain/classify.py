@@ -26,21 +26,17 @@ needed at a run's start, at its end, and by its children.
 def key_of(run_id: UUID) -> str:
     """A run's id as text; an id that is no UUID is converted by `str`."""
     try:
-        return _ids.get(run_id.int) or _written(run_id)
+        known = _ids.get(run_id.int)
+        if known is None:
+            known = write(run_id)[1:-1].decode()  # by the encoder, which takes a third of the time
+            if len(_ids) >= KNOWN_IDS:
+                _ids.clear()
+            _ids[run_id.int] = known
+        return known
     except AttributeError:
         return str(run_id).encode("utf-8", "replace").decode() or "-"  # a text that can be written, and is not empty
-
-
-def _written(run_id: Any) -> str:
-    """A UUID as text, by the encoder, which takes a third of the time."""
-    if len(_ids) >= KNOWN_IDS:
-        _ids.clear()
-    try:
-        known = write(run_id)[1:-1].decode()
     except (ValueError, TypeError):  # of another library's class
-        known = str(UUID(int=run_id.int))
-    _ids[run_id.int] = known
-    return known
+        return str(UUID(int=run_id.int))
 
 
 def class_of(serialized: Any) -> str:

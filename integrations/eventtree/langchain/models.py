@@ -60,8 +60,9 @@ def base_url(serialized: Any) -> str | None:
 def params_of(invocation: Mapping[str, Any], metadata: Mapping[str, Any]) -> Params | None:
     """The recorded parameters that are set; None without any."""
     found = {}
-    if not PARAMS.isdisjoint(invocation):
-        found = {key: value for key, value in invocation.items() if value is not None and key in PARAMS}
+    for key, value in invocation.items():
+        if value is not None and key in PARAMS:
+            found[key] = value  # noqa: PERF403  (a comprehension is a call)
     if not GIVEN.isdisjoint(metadata):
         for key, source in FROM_METADATA.items():
             if key not in found and metadata.get(source) is not None:

@@ -15,7 +15,7 @@ from eventtree.event import JsonValue
 from eventtree.langchain.models import is_guess
 from eventtree.recording.pipeline import Figures
 from eventtree.remembered import Remembered
-from eventtree.usage.collect import Listed, figures, model_in, usage_in
+from eventtree.usage.collect import LOOKED_FOR, Listed, figures, model_in, usage_in
 
 About = Mapping[str, Any]
 
@@ -32,34 +32,42 @@ def learned_from(result: Any, generations: Sequence[Any], state: Mapping[str, An
 
     `body` is the provider's own answer, if an exception had one.
     """
+    usage = Figures()
     counts: list[JsonValue] = []
     places: list[Mapping[str, Any]] = []
     answers: list[JsonValue] = []
     listed = model = provider = None
-    is_streamed, is_cached = "streamed" in state, False
+    is_streamed, is_reported = "streamed" in state, False
     for one in generations:
-        message, beside = getattr(one, "message", None), _mapping(getattr(one, "generation_info", None))
+        message, beside = getattr(one, "message", None), getattr(one, "generation_info", None)
+        beside = NOTHING if beside is None else _mapping(beside)
         own = (
             message.__dict__ if COPIES[type(message)] is plain_message else {k: getattr(message, k, None) for k in READ}
         )
-        about, count = own.get("response_metadata"), own.get("usage_metadata")
-        about = about if about and type(about) is dict else _mapping(about) or beside
-        place = usage_in(about) if about else NOTHING
+        about, count, place = own.get("response_metadata"), own.get("usage_metadata"), NOTHING
+        about = (about if type(about) is dict else _mapping(about)) or beside
         if about:
-            name = model_in(about)
-            model = model or (MODELS[name] if type(name) is str else once(name))
+            if model is None:
+                name = about.get("model_name")  # LangChain's own, by far the most usual
+                model = MODELS[name] if type(name) is str and name else once(model_in(about))
             provider = provider or about.get("model_provider")
-        places.append({key: once(value) for key, value in place.items()} if is_streamed and place else place)
-        count = count if type(count) is dict else _mapping(count)
-        is_cached = is_cached or count.get("total_cost") == 0
-        counts.append(figures(count) if count else {})
+            if not LOOKED_FOR.isdisjoint(about) and (place := usage_in(about)):
+                is_reported = True
+                if is_streamed:
+                    place = {key: once(value) for key, value in place.items()}
+        places.append(place)
+        if count := count if type(count) is dict else _mapping(count):
+            if count.get("total_cost") == 0:
+                usage["cached"] = True
+            if count := figures(count):
+                is_reported = True
+        counts.append(count)
         if type(identity := own.get("id")) is str:
             answers.append(figures(identity))
         content, more = own.get("content"), own.get("additional_kwargs")
         if type(content) is not str or more or GROUNDING in about or GROUNDING in beside:
             listed = listed or Listed()
             _list(listed, content, _mapping(more), about, beside)
-    usage = Figures()
     output = getattr(result, "llm_output", None)
     for key, whole in (("llm_output", _mapping(output) or None), ("raw", body)) if output or body is not None else ():
         if whole is not None:
@@ -73,11 +81,9 @@ def learned_from(result: Any, generations: Sequence[Any], state: Mapping[str, An
     learned: dict[str, Any] = {"model": model, "usage": None}
     if isinstance(provider, str) and "class" in state and is_guess(state["call"].get("provider"), state["class"]):
         learned["provider"] = provider
-    if not (usage or any(counts) or any(places)):
+    if not (is_reported or usage):
         return learned
     usage["usage_metadata"], usage["response_metadata"] = counts, places
-    if is_cached:
-        usage["cached"] = True
     if is_streamed:
         usage["streamed"] = True
     if call := state.get("call"):

@@ -246,9 +246,9 @@ class Pipeline:
         """A part of a record, made plain."""
         kind = type(value)
         if kind is Figures:
-            value = dict(value)
             if self.is_open:
                 return value
+            value = dict(value)
         if name in TEXTS:
             return self.names[value] if kind is str else self.text(value)
         if kind is bool or name in OWN:

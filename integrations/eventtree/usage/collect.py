@@ -74,8 +74,6 @@ NAMES_OF_USAGE = frozenset({
 
 def usage_in(body: Any, keys: frozenset[str] = KEPT) -> dict[str, JsonValue]:
     """The values of `body` under `keys`, as plain JSON; empty ones are left out."""
-    if type(body) is dict and LOOKED_FOR.isdisjoint(body) and keys is KEPT:
-        return {}
     if type(body) is dict or isinstance(body, Mapping):
         names = [key for key in body if key in keys]
     else:
@@ -280,34 +278,23 @@ def figures(value: Any, depth: int = 0) -> JsonValue:
             entries = {**entries, **(more if isinstance(more, Mapping) else {}), "__pydantic_extra__": None}
     elif depth > DEEPEST:
         return None
-    elif is_whole(value):
-        return value.copy()
     found = {}
-    for key, one in islice(entries.items(), LONGEST):
-        plain = one if type(one) is int and SMALLEST < one < LARGEST else figures(one, depth + 1)
-        if plain is None:
-            continue
+    is_short = kind is dict and len(value) <= LONGEST
+    for key, one in entries.items() if is_short else islice(entries.items(), LONGEST):
+        if type(one) is not int or not SMALLEST < one < LARGEST:
+            one = figures(one, depth + 1)
+            if one is None:
+                continue
         if type(key) is str and key.isascii():
-            found[key] = plain
+            found[key] = one
         elif isinstance(key, str):  # no other key is a name of a count
-            found[figures(str.__str__(key))] = plain
+            found[figures(str.__str__(key))] = one
     return found
-
-
-def is_whole(counts: dict[Any, Any]) -> bool:
-    """Whether all that stands there are whole numbers under plain names, as of most answers: nothing is left out."""
-    for name, number in counts.items():
-        if type(number) is not int or not SMALLEST < number < LARGEST or type(name) is not str or not name.isascii():
-            return False
-    return 0 < len(counts) <= LONGEST
 
 
 def model_in(body: Any) -> str | None:
     """The model that an answer names."""
-    is_dict = type(body) is dict
-    if is_dict and type(name := body.get("model_name")) is str and name:  # LangChain's own, by far the most usual
-        return name
-    read = body.get if is_dict else partial(field, body)
+    read = body.get if type(body) is dict else partial(field, body)
     for key in MODEL_NAMES:
         name = read(key)
         if isinstance(name, str) and name:
