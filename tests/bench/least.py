@@ -34,7 +34,7 @@ from langchain_core.runnables.config import var_child_runnable_config
 from llama_index_instrumentation.span import active_span_id
 
 from eventtree import diagnostics
-from eventtree.content.fast_path import CONVERSATIONS, LONGEST_WRITTEN, SHORT, USUAL
+from eventtree.content.fast_path import ANSWER_FIELDS, CONVERSATIONS, LONGEST_WRITTEN, SHORT
 from eventtree.content.messages import ELSEWHERE
 from eventtree.journal.overflow import is_slow
 from eventtree.langchain.awaitable import FINISHED
@@ -417,7 +417,7 @@ def of_message(own: dict[str, Any], value: Any, role: bytes) -> bytes:
             raise Unmet
         return b'{"role":"%b","content":%b}' % (role, dumps(content))
     about, identity = own["response_metadata"], own["id"]
-    if own["tool_calls"] or own["invalid_tool_calls"] or not USUAL.issuperset(own):
+    if own["tool_calls"] or own["invalid_tool_calls"] or len(own) != ANSWER_FIELDS or "usage_metadata" not in own:
         raise Unmet
     if type(about) is not dict or not ELSEWHERE.issuperset(about) or type(identity) is not str:
         raise Unmet

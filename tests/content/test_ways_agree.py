@@ -118,7 +118,7 @@ def test_metadata_as_graphs_have_it_is_written_at_once_and_read_by_either_encode
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(record, "orjson", orjson)
-    about = {"langgraph_step": 1, "langgraph_path": ("pull", "model"), "versions": {"core": "1.2"}, "ä": 2.5}
+    about = {"langgraph_step": 1, "langgraph_path": ("push", 0, False), "versions": {"core": "1.2"}, "ä": 2.5}
     found = as_it_is(about)
     assert record.encode({"a": found}) == record.encode({"a": careful()(about)})
     assert record.encode({"a": found, "b": 2**70}) == record.encode({"a": careful()(about), "b": 2**70})

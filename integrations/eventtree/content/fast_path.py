@@ -50,6 +50,8 @@ DATA = "data:"
 """A URL that begins so contains the file itself."""
 PLAIN_FIELDS = 6
 """Number of fields every message has: content, type, name, id and two dicts."""
+ANSWER_FIELDS = 9
+"""Number of fields an answer has: those, calls, invalid calls and usage."""
 MESSAGE = PLAIN_FIELDS * NODE
 MOST_CONVERSATIONS = 32
 MOST_HELD = 256 * 1024
@@ -57,8 +59,6 @@ MOST_HELD = 256 * 1024
 ROLE_OF: dict[Any, str] = {role: ROLES.get(role, role) for role in SPOKEN}
 FIELDS = frozenset(chat.KNOWN)
 OF_TOOL = tuple(name for name in REST if name not in ("name", "id"))
-USUAL = FIELDS - frozenset(OF_TOOL)
-"""Fields a message that is not a tool's may have. A tool's has more that are copied unchanged."""
 OWN_CALL = frozenset({"name", "args", "id", "type"})
 """Keys of LangChain's own tool calls."""
 CALLING = frozenset({"tool_calls", "function_call"})
@@ -98,8 +98,8 @@ def number(value: float, _room: list[int], _depth: int) -> JsonValue:
 
 def text(value: str, room: list[int], _depth: int = 0) -> str:
     """A text of the builtin class; a long one may be the data URL of a file."""
-    room[0] -= len(value)
     if len(value) > SHORT:
+        room[0] -= len(value)
         if room[0] < 0 or value.startswith(DATA):
             raise Unusual
         shareable[0] += len(value) > LONG
@@ -181,7 +181,7 @@ def is_flat(value: dict[Any, Any], depth: int) -> bool:
                 return False
         elif kind is tuple or kind is list:
             for one in item:
-                if type(one) is not int and (type(one) is not str or len(one) > SHORT):
+                if len(one) > SHORT if type(one) is str else type(one) not in FLAT:
                     return False
         elif kind is dict:
             if not depth or not is_flat(item, depth - 1):
@@ -196,13 +196,18 @@ FLAT = frozenset({int, bool, type(None)})
 
 def list_of(value: list[Any], room: list[int], depth: int) -> JsonValue:
     """A list of the builtin class."""
-    room[0] -= NODE * len(value)
-    if room[0] < 0 or len(value) > ITEMS or depth >= DEPTH:
+    count = len(value)
+    room[0] -= NODE * count
+    if room[0] < 0 or count > ITEMS or depth >= DEPTH:
         raise Unusual
-    if len(value) >= MANY and COPIES[type(value[0])] is message:
+    if count >= MANY and COPIES[type(value[0])] is message:
         return messages_of(value, room)
-    out = [COPIES[type(item)](item, room, depth + 1) for item in value.copy()]
-    shareable[0] += len(out) >= MANY and type(out[0]) is dict
+    depth += 1
+    out: list[JsonValue] = []
+    for item in value.copy():
+        out.append(COPIES[type(item)](item, room, depth))  # noqa: PERF401  (a comprehension is a call)
+    if count >= MANY and type(out[0]) is dict:
+        shareable[0] += 1
     return out
 
 
@@ -221,13 +226,13 @@ def message(value: Any, room: list[int], _depth: int) -> JsonValue:
     if len(content) > SHORT or not content.isascii():
         content = text(content, room)
     out: dict[str, JsonValue] = {"role": ROLE_OF[own["type"]], "content": content}
-    if len(own) > PLAIN_FIELDS or more:
-        calls = own.get("tool_calls")
-        if own.get("invalid_tool_calls") or (more and not says_nothing_new(more, calls)):
+    if (count := len(own)) > PLAIN_FIELDS or more:
+        calls, wrong = own.get("tool_calls"), own.get("invalid_tool_calls")
+        if wrong or (more and not says_nothing_new(more, calls)):
             raise Unusual
         if calls:
             out["tool_calls"] = tool_calls(calls, room)
-        if not USUAL.issuperset(own):
+        if count != ANSWER_FIELDS or calls is None or wrong is None or "usage_metadata" not in own:
             if not FIELDS.issuperset(own):
                 raise Unusual
             for key in OF_TOOL:
@@ -241,8 +246,8 @@ def message(value: Any, room: list[int], _depth: int) -> JsonValue:
         if type(about) is not dict:
             raise Unusual
         reason = about.get("finish_reason")
-        if type(reason) is str and reason in REASONS:
-            out["finish_reason"] = REASONS[reason]
+        if type(reason) is str and (plain := REASONS.get(reason)):
+            out["finish_reason"] = plain
         elif (reason := finish_reason(about)) is not None:
             out["finish_reason"] = known(reason, room)
         if not ELSEWHERE.issuperset(about) and (left := chat.left_out(about)):
@@ -289,14 +294,15 @@ def messages_of(values: Any, room: list[int]) -> JsonValue:
     if type(values) is not list or not 0 < len(values) <= ITEMS:
         raise Unusual
     given = values.copy()
+    room[0] -= NODE * len(given)
+    if len(given) >= MANY:
+        return conversation(given, room)
+    out: list[JsonValue] = []
     for value in given:
         if COPIES[type(value)] is not message:
             raise Unusual
-    room[0] -= NODE * len(given)
-    if len(given) >= MANY:
-        shareable[0] += 1
-        return conversation(given, room)
-    return [message(value, room, 0) for value in given]
+        out.append(message(value, room, 0))
+    return out
 
 
 class Conversation(NamedTuple):
@@ -315,6 +321,10 @@ def conversation(given: list[Any], room: list[int]) -> list[JsonValue]:
 
     The first two texts find the remembered conversation; its whole JSON, written in one call, must then be the same.
     """
+    for value in given:
+        if COPIES[type(value)] is not message:
+            raise Unusual
+    shareable[0] += 1
     fields = [*map(FIELDS_OF, given)]
     first = (fields[0]["content"], fields[1]["content"])
     is_usual = TEXT.issuperset(map(type, first)) and not any(map(EXTRA_OF, given)) and is_harmless(fields)
@@ -393,11 +403,10 @@ def result(value: Any, room: list[int], depth: int) -> JsonValue:
             if COPIES[type(answer)] is not generation or room[0] < 0:
                 raise Unusual
             fields = answer.__dict__
-            given = fields["message"]
+            given, about = fields["message"], fields["generation_info"]
             if COPIES[type(given)] is not message:
                 raise Unusual
             found: Any = message(given, room, depth)
-            about = fields.get("generation_info")
             if about and "finish_reason" not in found and (reason := finish_reason(about)) is not None:
                 found["finish_reason"] = checked(reason, room)
                 if len(reason) > SHORT:
