@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from heapq import merge
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -45,19 +45,22 @@ def paced(items: Iterable[T], *, each: bool = False) -> Iterable[T]:
     if not each and type(items) in COUNTED and len(items) < FEW:  # type: ignore[arg-type]
         return items  # tested first, since most trees are small
     call = getattr(_here, "rest", None)
-    return items if call is None else _rested(items, call, 1 if each else FEW)
+    if call is None:
+        return items
+    return _rested(items, call) if each else chain.from_iterable(_in_parts(items, call))
 
 
-def _rested(items: Iterable[T], call: Callable[[], None], few: int) -> Iterator[T]:
-    if few == 1:
-        for item in items:
-            yield item
-            call()
-        return
+def _rested(items: Iterable[T], call: Callable[[], None]) -> Iterator[T]:
+    for item in items:
+        yield item
+        call()
+
+
+def _in_parts(items: Iterable[T], call: Callable[[], None]) -> Iterator[list[T]]:
     each = iter(items)
-    while some := list(islice(each, few)):
-        yield from some
-        if len(some) == few:
+    while some := list(islice(each, FEW)):
+        yield some
+        if len(some) == FEW:
             call()
 
 

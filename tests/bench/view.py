@@ -94,20 +94,20 @@ def fill(folder: Path, trees: int) -> None:
     with tempfile.TemporaryDirectory() as place:
         record_tree(pipeline_in(Path(place)), children=3)
         recorded = open_journal(place)
-        entries = [entry for entry in entries_in(recorded, recorded.logs()[0]) if entry.tree_id]
-    ids = list(dict.fromkeys(entry.run_id for entry in entries))
+        entries = list(entries_in(recorded, recorded.logs()[0]))
+    ids = list(dict.fromkeys(run_id for _, run_id, *_ in entries))
     journal = Journal(DiskFiles(folder))
     for number in range(trees):
         fresh = {old.encode(): new_id().encode() for old in ids}
         at = str(time.time_ns()).encode()
-        for entry in entries:
-            payload = entry.line.payload.replace(b"gpt-4o-mini", MODELS[number % len(MODELS)])
+        for _, run_id, tree_id, *_, payload in entries:
+            payload = payload.replace(b"gpt-4o-mini", MODELS[number % len(MODELS)])
             for old, new in fresh.items():
                 payload = payload.replace(old, new)
             if b'"start":' in payload:
                 head, _, rest = payload.partition(b'"start":')
                 payload = head + b'"start":' + at + rest[19:]
-            if number % 50 == 0 and payload.startswith(b'{"r":"close"') and entry.run_id == entry.tree_id:
+            if number % 50 == 0 and payload.startswith(b'{"r":"close"') and run_id == tree_id:
                 payload = payload.replace(b'"status":"ok"', b'"status":"error"')
             journal.append(payload)
     journal.end()

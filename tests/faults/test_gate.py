@@ -249,7 +249,7 @@ def records_in(folder: Path) -> list[dict[str, Any]]:
     """Every record on the disk."""
     files = open_journal(str(folder)).files
     return [
-        record.decode(line.payload) for name in files.names() if name.endswith(".log") for line in lines(files, name)
+        record.decode(payload) for name in files.names() if name.endswith(".log") for *_, payload in lines(files, name)
     ]
 
 

@@ -32,7 +32,7 @@ def records(journal: Journal) -> list[dict[str, Any]]:
     for name in journal.logs():
         reader = LineReader(journal.files, name)
         while lines := reader.read():
-            found += [json.loads(line.payload) for line in lines]
+            found += [json.loads(payload) for *_, payload in lines]
     return found
 
 

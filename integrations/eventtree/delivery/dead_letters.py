@@ -114,8 +114,8 @@ class DeadLetters:
         reader = LineReader(self.files, self.name)
         found: dict[tuple[Any, ...], Letter] = {}
         while lines := reader.read():
-            for line in lines:
-                letter = pydantic_core.from_json(line.payload)
+            for *_, payload in lines:
+                letter = pydantic_core.from_json(payload)
                 if "fates" in letter:
                     continue
                 found[letter["tree"], letter["key"], *letter["events"]] = letter

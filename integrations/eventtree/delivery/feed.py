@@ -19,7 +19,6 @@ from typing import Protocol
 from eventtree import diagnostics, record
 from eventtree.event import EventTree
 from eventtree.journal.journal import Journal
-from eventtree.journal.line import Line
 from eventtree.journal.scan import Entry, Scan
 from eventtree.journal.trees import PINNED_BYTES, KeptLines, LoggedTree, find_trees, load
 from eventtree.pace import let_go, paced
@@ -279,9 +278,9 @@ class Feed:
         return not any(one.is_full for one in self.subscribers)
 
     def _add(self, entry: Entry) -> None:
-        kind, run_id, tree_id, line = entry
+        kind, _, tree_id, _, _, length, _ = entry
         if kind == record.FEEDBACK:
-            self._hear(run_id, tree_id, line)
+            self._hear(entry)
             return
         tree = self.growing.get(tree_id)
         if tree is None:
@@ -294,7 +293,7 @@ class Feed:
                 self.lines.begin(tree)
         tree.add(entry, self.clock)
         if tree.kept is not None and self.lines is not None:
-            self.lines.size += line.length
+            self.lines.size += length
         if (tree.root_closed and tree.is_whole) or tree.dropped is not None or tree.size > PINNED_BYTES:
             self._hand_out(tree)
         elif tree.root_closed or tree.late or tree.is_resumed or tree.parts:
@@ -307,12 +306,11 @@ class Feed:
         if tree.parts and not tree.root_closed:  # the run that just closed may be the last one of a living process
             self._hand_out_if_left(tree, self.clock())
 
-    def _hear(self, run_id: str, tree_id: str, line: Line) -> None:
-        entry = record.decode(line.payload)
-        key, vendors = str(entry.get("key", "")), record.refs_of(entry)
-        feedback = PendingFeedback(
-            key, run_id, tree_id, vendors, line.name, line.offset, line.length, since=self.clock()
-        )
+    def _hear(self, entry: Entry) -> None:
+        _, run_id, tree_id, log, offset, length, payload = entry
+        given = record.decode(payload)
+        key, vendors = str(given.get("key", "")), record.refs_of(given)
+        feedback = PendingFeedback(key, run_id, tree_id, vendors, log, offset, length, since=self.clock())
         for one in self.subscribers:
             one.hear(feedback)
 

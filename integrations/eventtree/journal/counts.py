@@ -19,9 +19,9 @@ from eventtree.journal.cursor import Cursor
 from eventtree.journal.files import UNSURE
 from eventtree.journal.folder import process_of
 from eventtree.journal.journal import Journal
-from eventtree.journal.line import Line, checksum, stretches, unframe
+from eventtree.journal.line import checksum, stretches, unframe
 from eventtree.journal.relayed import COLLECTOR, is_relayed
-from eventtree.journal.scan import Entry, Scan, entry_of
+from eventtree.journal.scan import Entry, Scan, entries
 from eventtree.journal.totals import LogSums, RecordedSums, refs_before
 from eventtree.journal.trees import LoggedTree, part_beyond
 from eventtree.record import Refs
@@ -84,21 +84,22 @@ def count(
     scan = Scan(journal, begin, known_damage)
     unbound: list[Entry] = []
     for entry in scan.read_all(on_line, only):
-        if entry.kind == record.FEEDBACK:
+        kind, _, tree_id, *_, payload = entry
+        if kind == record.FEEDBACK:
             if not counting.add_feedback(entry):
                 unbound.append(entry)
             continue
-        tree = growing.get(entry.tree_id)
+        tree = growing.get(tree_id)
         if tree is None:
-            known = counting.vendors_of_late_part(entry.tree_id)
+            known = counting.vendors_of_late_part(tree_id)
             if trusted and (known is None or len(known) < len(found.vendors)):
-                if record.JOINED in entry.line.payload:
+                if record.JOINED in payload:
                     return read()
                 known = _began_before(journal, entry, trusted) or known
-            tree = growing[entry.tree_id] = LoggedTree(entry.tree_id, late=known is not None, vendors=known)
+            tree = growing[tree_id] = LoggedTree(tree_id, late=known is not None, vendors=known)
         tree.add(entry)
         if tree.is_whole or tree.dropped is not None:
-            counting.add(growing.pop(entry.tree_id))
+            counting.add(growing.pop(tree_id))
     for tree in growing.values():
         counting.add(tree)
     missing = [entry for entry in unbound if not counting.add_feedback(entry, all_read=True)]
@@ -176,11 +177,11 @@ def key_of(name: str) -> Key:
 
 def _began_before(journal: Journal, first: Entry, trusted: Mapping[str, LogSums]) -> Refs | None:
     """The vendors of a tree that began in a log that was not read; None if `first` is the tree's first record."""
-    if (first.run_id == first.tree_id and first.kind == record.OPEN) or record.JOINED in first.line.payload:
+    kind, run_id, tree_id, log, *_, payload = first
+    if (run_id == tree_id and kind == record.OPEN) or record.JOINED in payload:
         return None
-    process = process_of(first.line.name)
-    earlier = [log for log in trusted if process_of(log) == process]
-    return refs_before(journal, earlier, {first.tree_id}).get(first.tree_id)
+    earlier = [one for one in trusted if process_of(one) == process_of(log)]
+    return refs_before(journal, earlier, {tree_id}).get(tree_id)
 
 
 NOT_SUMMED = {kind: b'{"r":"%b",' % kind.encode() for kind in (record.FEEDBACK, record.DROP, record.VENDORS)}
@@ -238,11 +239,11 @@ class _TrustedLogs:
         data = files.read(log, begin, sum(places[-1]) - begin) if places else b""
         found = []
         for offset, length in places:
-            seq, payload = unframe(data[offset - begin : offset - begin + length - 1])
-            entry = entry_of(Line(log, offset, length, seq, payload))
-            if entry is None or record.refs_of(record.decode(payload)) is None:
+            _, payload = unframe(data[offset - begin : offset - begin + length - 1])
+            entry = entries([(log, offset, length, payload)])
+            if not entry or record.refs_of(record.decode(payload)) is None:
                 return None
-            found.append(entry)
+            found += entry
         return found
 
     def _verified(self, log: str, part: LogSums) -> list[tuple[int, int]] | None:
@@ -352,9 +353,10 @@ class Counting:
                 self.found.vendors.add(key)
                 self.found.waiting[key] += events
         for entry in apart:
-            if entry.kind == record.FEEDBACK:
+            kind, *_, payload = entry
+            if kind == record.FEEDBACK:
                 self.add_feedback(entry)
-            elif not record.refs_of(dropped := record.decode(entry.line.payload)):
+            elif not record.refs_of(dropped := record.decode(payload)):
                 events, reason = record.dropped_by(dropped)
                 self.found.dropped[reason] += events
 
@@ -363,23 +365,21 @@ class Counting:
 
         In that case it is counted only if `all_read`, for the vendors that have settled the tree.
         """
-        line = entry.line
+        _, _, tree_id, log, offset, length, payload = entry
         try:
-            feedback = record.decode(line.payload)
+            feedback = record.decode(payload)
         except Exception:  # noqa: BLE001  (the boundary around each record)
             return True
         refs = record.refs_of(feedback)
-        is_bound = refs is not None or entry.tree_id in self.recent
+        is_bound = refs is not None or tree_id in self.recent
         if not (is_bound or all_read):
             return False
-        for key in keys_of(self.vendors_of_late_part(entry.tree_id) if refs is None else refs):
+        for key in keys_of(self.vendors_of_late_part(tree_id) if refs is None else refs):
             self.found.vendors.add(key)
-            if not self.cursors(key).is_feedback_done(
-                str(feedback.get("key", "")), line.name, line.offset + line.length
-            ):
+            if not self.cursors(key).is_feedback_done(str(feedback.get("key", "")), log, offset + length):
                 self.found.feedback[key] += 1
-                self.found.needed.add(line.name)
-                if line.name.startswith(self.own):
+                self.found.needed.add(log)
+                if log.startswith(self.own):
                     self.found.finished_here.add(key)
         return is_bound
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from io import BytesIO
-from typing import NamedTuple
 from zlib import crc32
 
 from eventtree.journal.files import Files
@@ -103,17 +101,9 @@ class Damage:
         return sum(bad for bad, _ in found), sum(lost for _, lost in found)
 
 
-class Line(NamedTuple):
-    """A whole line: its log, place, number and payload."""
-
-    name: str
-    offset: int
-    length: int
-    seq: int
-    payload: bytes
-
-
-_line: Callable[[tuple[str, int, int, int, bytes]], Line] = partial(tuple.__new__, Line)  # faster than the class
+Line = tuple[str, int, int, bytes]
+"""A whole line: its log, offset and length there, and payload. No class, since a plain tuple takes a fifth of the time.
+"""
 
 
 class LineReader:
@@ -153,7 +143,7 @@ class LineReader:
         return lines
 
     def _lines(self, data: bytes) -> list[Line]:
-        found, name, offset = [], self.name, self.offset
+        found, name, offset, expected = [], self.name, self.offset, self.next_seq
         for line in paced(BytesIO(data)):  # which finds the ends of lines in a fifth of the time that `split` takes
             length = len(line)
             try:
@@ -161,9 +151,10 @@ class LineReader:
             except ValueError:
                 self.damage.add(offset, 1, 0)
             else:
-                if self.next_seq is not None and seq > self.next_seq:
-                    self.damage.add(offset, 0, seq - self.next_seq)
-                self.next_seq = seq + 1
-                found.append(_line((name, offset, length, seq, payload)))
+                if seq != expected and expected is not None and seq > expected:
+                    self.damage.add(offset, 0, seq - expected)
+                expected = seq + 1
+                found.append((name, offset, length, payload))
             offset += length
+        self.next_seq = expected
         return found

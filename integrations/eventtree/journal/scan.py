@@ -11,11 +11,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
 from itertools import chain, groupby, islice
 from types import MappingProxyType
-from typing import NamedTuple
-
 from eventtree import record
 from eventtree.journal.folder import process_of
 from eventtree.journal.journal import Journal
@@ -36,16 +33,8 @@ thousands of logs.
 """
 
 
-class Entry(NamedTuple):
-    """A record's head and its line: kind, run and tree."""
-
-    kind: str
-    run_id: str
-    tree_id: str
-    line: Line
-
-
-_entry: Callable[[tuple[str, str, str, Line]], Entry] = partial(tuple.__new__, Entry)  # faster than the class
+Entry = tuple[str, str, str, str, int, int, bytes]
+"""A record's kind, run and tree, and its `Line`."""
 
 
 class Scan:
@@ -246,11 +235,7 @@ class Scan:
             # Read the torn last line only after all whole lines.
             if is_left and before == reader.offset:
                 lines = reader.last_words()
-            found = [
-                entry
-                for line in paced(lines)
-                if (entry := entry_of(line, self._addressed)) is not None and entry.tree_id
-            ]
+            found = entries(paced(lines), self._addressed)
         return found
 
     def _at_end(self, name: str) -> bool:
@@ -259,18 +244,22 @@ class Scan:
         return self.journal.files.size(name) <= offset
 
 
-def entry_of(line: Line, addressed: Callable[[bytes], bytes] | None = None) -> Entry | None:
-    """The entry of a line; None if its payload is no record of ours.
+def entries(lines: Iterable[Line], addressed: Callable[[bytes], bytes] | None = None) -> list[Entry]:
+    """The records of lines, without those of no tree (a log's first line), and without lines that are no record.
 
     `addressed` puts a collector's vendors into a relayed record that names vendors (`relayed.py`).
     """
-    try:
-        kind, run_id, tree_id = record.head(line.payload)
-        if addressed is not None and (run_id == tree_id or kind in NAMING or record.JOINED in line.payload):
-            line = line._replace(payload=addressed(line.payload))
-        return _entry((kind, run_id, tree_id, line))
-    except Exception:  # noqa: BLE001  (the boundary around each record: one must not stop the others)
-        return None
+    found = []
+    for log, offset, length, payload in lines:
+        try:
+            kind, run_id, tree_id = record.head(payload)
+            if addressed is not None and (run_id == tree_id or kind in NAMING or record.JOINED in payload):
+                payload = addressed(payload)
+        except Exception:  # noqa: BLE001  (the boundary around each record: one must not stop the others)
+            continue
+        if tree_id:
+            found.append((kind, run_id, tree_id, log, offset, length, payload))
+    return found
 
 
 def entries_in(journal: Journal, log: str) -> Iterator[Entry]:
@@ -282,4 +271,4 @@ def entries_of(reader: LineReader) -> Iterator[Entry]:
     """Every record of the whole lines from a reader's offset on."""
     addressed = addressing(reader.files)
     while lines := reader.read():
-        yield from filter(None, (entry_of(line, addressed) for line in lines))
+        yield from entries(lines, addressed)

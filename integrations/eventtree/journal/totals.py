@@ -225,9 +225,9 @@ class _Counting:
 
     def add(self, entry: Entry) -> None:
         """Count one more record."""
-        kind, run_id, tree_id, line = entry
+        kind, run_id, tree_id, *_, payload = entry
         try:
-            if kind == record.OPEN and record.is_joined(line.payload):
+            if kind == record.OPEN and record.is_joined(payload):
                 self.events += 1
                 self.recorded[record.PART] += 1
             elif kind == record.OPEN and run_id != tree_id:
@@ -235,7 +235,7 @@ class _Counting:
                 self.events += 1
                 self.recorded.update(self._names.get(tree_id, ()))
             elif run_id == tree_id and kind in (record.OPEN, record.VENDORS, record.DROP):
-                self._add_root(kind, tree_id, record.decode(line.payload))
+                self._add_root(kind, tree_id, record.decode(payload))
         except Exception:  # noqa: BLE001  (the boundary around each record: one must not stop the others)
             return
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from eventtree import record
 from eventtree.journal.folder import process_of
 from eventtree.journal.journal import Journal
-from eventtree.journal.line import READ_BYTES, Line, stretches, unframe
-from eventtree.journal.scan import Entry, Scan, entries_in, entry_of
+from eventtree.journal.line import READ_BYTES, stretches, unframe
+from eventtree.journal.scan import Entry, Scan, entries, entries_in
 from eventtree.pace import let_go, paced
 from eventtree.record import CLOSE, OPEN, Refs
 
@@ -72,7 +73,7 @@ class LoggedTree:
 
     def add(self, entry: Entry, clock: Callable[[], float] = float) -> None:
         """Add one record of the tree; `clock` gives the time it was read."""
-        kind, run_id, _, (name, offset, length, _, payload) = entry
+        kind, run_id, _, name, offset, length, payload = entry
         places = self.places.get(name)
         if places is None:
             places = self.places[name] = array("q")
@@ -311,10 +312,8 @@ def part_beyond(journal: Journal, tree: LoggedTree, settled: Mapping[str, int]) 
     if len(left) == tree.records:
         return tree
     part = LoggedTree(tree.id, late=True, since=tree.since)
-    for line in left:
-        entry = entry_at(journal, line)
-        if entry is not None:
-            part.add(entry)
+    for entry in entries_at(journal, left):
+        part.add(entry)
     part.vendors = tree.vendors
     if tree.is_apart and part.parts:
         part.late = False
@@ -323,18 +322,16 @@ def part_beyond(journal: Journal, tree: LoggedTree, settled: Mapping[str, int]) 
 
 def is_owed(journal: Journal, lines: Iterable[Place], settled: Mapping[str, int]) -> bool:
     """Whether a vendor, which has settled a tree up to `settled`, has yet to settle more of it than feedback."""
-    beyond = (entry_at(journal, line) for line in lines if line[1] + line[2] > settled.get(line[0], 0))
-    return any(entry is not None and entry.kind != record.FEEDBACK for entry in beyond)
+    beyond = (line for line in lines if line[1] + line[2] > settled.get(line[0], 0))
+    return any(kind != record.FEEDBACK for kind, *_ in entries_at(journal, beyond))
 
 
-def entry_at(journal: Journal, line: Place) -> Entry | None:
-    """The record of a line; None if it has been damaged meanwhile."""
-    log, offset, length = line
-    try:
-        seq, payload = unframe(journal.files.read(log, offset, length).rstrip(b"\n"))
-    except ValueError:
-        return None
-    return entry_of(Line(log, offset, length, seq, payload))
+def entries_at(journal: Journal, lines: Iterable[Place]) -> Iterator[Entry]:
+    """The records of lines, without those that have been damaged meanwhile."""
+    for log, offset, length in lines:
+        with suppress(ValueError):
+            _, payload = unframe(journal.files.read(log, offset, length).rstrip(b"\n"))
+            yield from entries([(log, offset, length, payload)])
 
 
 def load(journal: Journal, lines: Iterable[Place]) -> Iterator[record.Record]:
@@ -363,11 +360,12 @@ def trees_in(journal: Journal) -> dict[str, LoggedTree]:
     """Every tree of the journal, in the order they opened, with its feedback's lines, and whether it `has_contents`."""
     found: dict[str, LoggedTree] = {}
     for entry in Scan(journal).read_all():
-        tree = found.get(entry.tree_id)
+        kind, _, tree_id, *_, payload = entry
+        tree = found.get(tree_id)
         if tree is None:
-            tree = found[entry.tree_id] = LoggedTree(entry.tree_id)
+            tree = found[tree_id] = LoggedTree(tree_id)
         tree.add(entry)
-        tree.has_contents |= entry.kind in CONTENTS and not record.is_cleared(entry.line.payload)
+        tree.has_contents |= kind in CONTENTS and not record.is_cleared(payload)
     return found
 
 
@@ -384,13 +382,14 @@ def find_trees(
     """
     ids = set(wanted)
     tree_of: dict[str, str] = {}
-    for entry in _mentioning(journal, ids, on_line):
-        if entry.kind != record.FEEDBACK:
-            tree_of.update(dict.fromkeys(ids & {entry.run_id, entry.tree_id}, entry.tree_id))
+    for kind, run_id, tree_id, *_ in _mentioning(journal, ids, on_line):
+        if kind != record.FEEDBACK:
+            tree_of.update(dict.fromkeys(ids & {run_id, tree_id}, tree_id))
     trees: dict[str, LoggedTree] = {}
     for entry in _mentioning(journal, set(tree_of.values()), on_line):
-        if entry.tree_id in tree_of.values() and (with_feedback or entry.kind != record.FEEDBACK):
-            trees.setdefault(entry.tree_id, LoggedTree(entry.tree_id)).add(entry)
+        kind, _, tree_id, *_ = entry
+        if tree_id in tree_of.values() and (with_feedback or kind != record.FEEDBACK):
+            trees.setdefault(tree_id, LoggedTree(tree_id)).add(entry)
     return {one: trees[tree_id] for one, tree_id in tree_of.items() if tree_id in trees}
 
 

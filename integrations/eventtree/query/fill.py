@@ -18,7 +18,7 @@ from eventtree import record
 from eventtree.event import EventTree
 from eventtree.journal import Journal, LineReader
 from eventtree.journal.folder import process_of
-from eventtree.journal.scan import Entry, entries_of, entry_of
+from eventtree.journal.scan import Entry, entries, entries_of
 from eventtree.journal.trees import load
 from eventtree.query.opened import Place, vendors_of
 from eventtree.query.packed import OF_ONE_MOMENT, ROOTED, StoredId, id_of, number_at, packed, start_of, stored, unpacked
@@ -140,15 +140,14 @@ class Filler:
         places: dict[str, list[int]] = {}
         starts: dict[str, int] = {}
         reader = LineReader(self.journal.files, name, upto)
-        for kind, run_id, tree_id, line in chain(entries_of(reader), self._last_words(reader)):
-            places.setdefault(tree_id, []).extend((line.offset, line.length))
+        for kind, run_id, tree_id, _, offset, length, payload in chain(entries_of(reader), self._last_words(reader)):
+            places.setdefault(tree_id, []).extend((offset, length))
             if kind == record.OPEN and run_id == tree_id:
-                start = START.search(line.payload)
+                start = START.search(payload)
                 starts[tree_id] = int(start[1]) // 1000 if start else 0
         if log is None:
             log = self.db.execute("INSERT INTO logs VALUES (NULL, ?, 0) RETURNING id", (name,)).fetchone()[0]
         self.db.execute("UPDATE logs SET upto = ? WHERE id = ?", (reader.offset, log))
-        places.pop("", None)
         numbers = self._numbers(places)
         for tree_id, found in places.items():
             stored_id = stored(tree_id)
@@ -162,7 +161,7 @@ class Filler:
             process = process_of(reader.name)
             newest = [one for one in self.journal.logs() if process_of(one) == process][-1:]
             if newest != [reader.name] or not self.journal.is_alive(process):  # else it may grow
-                yield from filter(None, map(entry_of, reader.last_words()))
+                yield from entries(reader.last_words())
 
     def _numbers(self, trees: Iterable[str]) -> dict[str, int]:
         """Id → number of those trees that have lines already."""

@@ -54,7 +54,7 @@ class Changes:
         self._sizes = now
         differ = {name for name in before.keys() | now.keys() if before.get(name) != now.get(name)}
         logs = {name for name in differ if name.endswith(".log")}
-        trees = list(dict.fromkeys(entry.tree_id for entry in self._scan.read_all())) if logs else []
+        trees = list(dict.fromkeys(tree_id for _, _, tree_id, *_ in self._scan.read_all())) if logs else []
         is_less = any(now.get(name, 0) < before.get(name, 0) for name in logs)
         return News(trees, is_less, len(differ) > len(logs))
 
