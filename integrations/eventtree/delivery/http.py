@@ -127,6 +127,8 @@ class Http:
         self._heads: Remembered[tuple[Any, ...], bytes] = Remembered(HEADS)
         """Headers → the lines that all requests with them share."""
         self._connections = Connections(self._context)
+        self._proxy_of: Remembered[Server, str | None] = Remembered(HEADS, proxy_for)
+        """Looked up once, since it goes through the whole environment."""
         self._proxies: dict[str, httpx.AsyncHTTPTransport] = {}
 
     async def send(self, request: Request, auth: Mapping[str, str]) -> Reply:
@@ -168,7 +170,7 @@ class Http:
             if not all(SENDABLE.fullmatch(f"{name}: {value}") for name, value in given):
                 raise RequestError("cannot be sent: the key holds a character that HTTP forbids, or a space at its end")
             lines = self._heads.keep(given, "".join([f"{name}: {value}\r\n" for name, value in given]).encode("ascii"))
-        proxy = proxy_for(server.url)
+        proxy = self._proxy_of[server]
         if proxy is not None:
             return await self._answer_by_proxy(proxy, request, given)
         if request.content or request.method != "GET":
@@ -286,10 +288,10 @@ def failures() -> tuple[type[Exception], ...]:
 
 
 def joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """An answer's headers by name; repeated ones are joined by commas. h11 gives names in lower case."""
+    """An answer's headers by name in lower case; repeated ones are joined by commas."""
     found: dict[str, str] = {}
     for raw_name, raw_value in headers:
-        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
         found[name] = f"{found[name]}, {value}" if name in found else value
     return found
 
@@ -335,12 +337,12 @@ def target_of(text: str) -> tuple[Server, bytes]:
     return server, server.url.raw_path
 
 
-def proxy_for(url: httpx.URL) -> str | None:
-    """The environment's proxy for a URL; None for loopback, and for a host in NO_PROXY."""
-    proxies = {} if is_loopback(url.host) else getproxies()
-    if not proxies or proxy_bypass(url.netloc.decode("ascii")):
+def proxy_for(server: Server) -> str | None:
+    """The environment's proxy for a server; None for loopback, and for a host in NO_PROXY."""
+    proxies = {} if is_loopback(server.url.host) else getproxies()
+    if not proxies or proxy_bypass(server.name):
         return None
-    proxy = proxies.get(url.scheme) or proxies.get("all")
+    proxy = proxies.get(server.url.scheme) or proxies.get("all")
     return proxy if not proxy or "://" in proxy else f"http://{proxy}"
 
 
