@@ -85,12 +85,16 @@ class Cursor(Progress):
         names others `is_replay`.
         """
         taken = self.taken.get(tree, (0, 0))
-        self._write(
-            {"c": "settle", "tree": tree, "events": events, "taken": taken, "dropped": dict(dropped),
-             "spans": dict(spans), **({"uncounted": uncounted} if uncounted else {}),
-             **({"apart": apart} if apart else {}), **({"left_out": left_out} if left_out else {}),
-             **({"back": True} if is_back else {}), **({"replay": True} if is_replay else {})}
-        )  # fmt: skip
+        entry = {
+            "c": "settle", "tree": tree, "events": events, "taken": taken, "dropped": dict(dropped),
+            "spans": dict(spans),
+        }  # fmt: skip
+        if uncounted or apart or left_out or is_back or is_replay:
+            rare = {
+                "uncounted": uncounted, "apart": apart, "left_out": left_out, "back": is_back, "replay": is_replay,
+            }  # fmt: skip
+            entry |= {key: value for key, value in rare.items() if value}
+        self._write(entry)
 
     def settle_feedback(self, key: str, tree: str, log: str, end: int, fate: str) -> None:
         """Record that a feedback is settled: delivered, dead, or dropped for a reason."""

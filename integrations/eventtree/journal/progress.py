@@ -116,19 +116,22 @@ class Progress:
                 self.dropped["sampled"] -= delivered + dead
 
     def _on_settle(self, entry: dict[str, Any]) -> None:
-        let_go(self.partly.pop(entry["tree"], set()))
-        known = self.taken.pop(entry["tree"], (0, 0))
+        tree, ends = entry["tree"], entry["spans"]
+        let_go(self.partly.pop(tree, set()))
+        known = self.taken.pop(tree, (0, 0))
         delivered, dead = entry.get("taken", known)
         # The line repeats the sums of the acks before it, since one may be damaged: only the difference is added.
         self.delivered += delivered - known[0]
         self.dead += dead - known[1]
-        spans = self.settled.setdefault(entry["tree"], {})
-        for log, end in entry["spans"].items():
-            spans[log] = max(end, spans.get(log, 0))
-        before, log = self.left_out.get(entry["tree"], (0, next(iter(entry["spans"]), "")))
+        spans = self.settled.setdefault(tree, {})
+        for log, end in ends.items():
+            if end > spans.get(log, 0):
+                spans[log] = end
         if entry.get("left_out"):
-            self.left_out[entry["tree"]] = (before + entry["left_out"], log)
-        elif entry.get("back") and self.left_out.pop(entry["tree"], None):
+            before, log = self.left_out.get(tree, (0, next(iter(ends), "")))
+            self.left_out[tree] = (before + entry["left_out"], log)
+        elif entry.get("back") and tree in self.left_out:
+            before, _ = self.left_out.pop(tree)
             back = min(before, entry["events"])  # the others were cleared, or removed with a log
             self.accepted -= back
             self.dropped["sampled"] -= back - sum(known)
@@ -136,9 +139,9 @@ class Progress:
         self.uncounted += entry.get("uncounted", 0)
         self.apart_events += entry.get("apart", 0)
         if entry.get("apart") or entry.get("replay"):
-            self.foreign[entry["tree"]] = bool(entry.get("replay"))
+            self.foreign[tree] = bool(entry.get("replay"))
         else:
-            self.foreign.pop(entry["tree"], None)
+            self.foreign.pop(tree, None)
         if entry["dropped"]:
             self.dropped.update(entry["dropped"])
 
