@@ -206,10 +206,10 @@ def spelled_out(inputs: dict[str, JsonValue]) -> dict[str, JsonValue]:
 
 
 class Forms:
-    """The messages of one tree in a vendor's form, each converted once.
+    """The messages of one tree in the vendors' forms, each converted once.
 
     Every step of an agent has all the messages of earlier steps in its inputs, and the fold uses the same object for
-    each. So fifty steps have a hundred messages to convert, not a thousand.
+    each. So fifty steps have a hundred messages to convert, not a thousand. Several vendors take the same form.
     """
 
     def __init__(self) -> None:
@@ -218,6 +218,8 @@ class Forms:
         """Values that are messages, by identity."""
         self._known: dict[Any, dict[int, tuple[JsonValue, Any]]] = {}
         """Form → identity of a message → the message, which is kept alive so, and its form."""
+        self.whole: dict[int, tuple[JsonValue, JsonValue]] = {}
+        """Identity of inputs or outputs → these, and their `openai_form`."""
 
     def are_messages(self, value: JsonValue) -> bool:
         """`is_messages`, checking only messages that were not checked before."""
@@ -246,6 +248,13 @@ def openai_form(value: JsonValue, forms: Forms) -> JsonValue:
     """Inputs or outputs in OpenAI form, if they are a message, or have messages as items or fields; else unchanged."""
     if type(value) is str:
         return value
+    known = forms.whole.get(id(value))
+    if known is None:
+        known = forms.whole[id(value)] = (value, _openai_form(value, forms))
+    return known[1]
+
+
+def _openai_form(value: JsonValue, forms: Forms) -> JsonValue:
     form = openai_messages(value, forms)
     if form is not None or not isinstance(value, dict):
         return value if form is None else form

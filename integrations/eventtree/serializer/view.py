@@ -29,7 +29,7 @@ class TreeView:
         self.id = tree.id
         self.root = tree.root
         self.has_feedback = bool(tree.feedback)
-        self.forms = Forms()
+        self.forms: Forms = vars(tree).setdefault("forms", Forms())  # the vendors share them
         own = self.root.metadata
         self.has_links = bool(own) and any(key.startswith(OWN) for key in own)
         """Whether the root's metadata has such links."""

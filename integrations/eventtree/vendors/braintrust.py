@@ -90,7 +90,9 @@ TOKENS: Mapping[str, tuple[str, str | None]] = {
 """Braintrust's name in `metrics` → ours in `Usage`, and the metric it is part of. A part larger than its total is a
 contradiction: it is not sent as a metric, only in `metadata.usage`.
 """
-TOTALS = {name for name, (_, total) in TOKENS.items() if total is None}
+TOTALS = [name for name, (_, total) in TOKENS.items() if total is None]
+"""The first of `TOKENS`."""
+NO_PARTS = (None,) * (len(TOKENS) - len(TOTALS))
 COUNTS_OF = attrgetter(*(ours for ours, _ in TOKENS.values()))
 METRICS = frozenset({*TOKENS, "start", "end", "time_to_first_token", "estimated_cost", "total_tokens"})
 """Names in `metrics` that have a meaning for Braintrust. A score of the same name is not sent as a metric."""
@@ -360,9 +362,10 @@ def metrics_of(event: Event, tokens: Mapping[str, int], scores: Mapping[str, flo
 
 def tokens_of(usage: Usage) -> dict[str, int]:
     """The known tokens, without parts that are larger than their total."""
-    counts = without_nulls(dict(zip(TOKENS, COUNTS_OF(usage), strict=True)))
-    if counts.keys() <= TOTALS:
-        return counts
+    values = COUNTS_OF(usage)
+    if values[len(TOTALS) :] == NO_PARTS and None not in values[: len(TOTALS)]:
+        return dict(zip(TOTALS, values, strict=False))  # the usual case
+    counts = without_nulls(dict(zip(TOKENS, values, strict=True)))
     return {name: count for name, count in counts.items() if count <= counts.get(TOKENS[name][1] or name, count)}
 
 

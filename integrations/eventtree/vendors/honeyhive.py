@@ -48,6 +48,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, ClassVar, Literal
 from urllib.parse import quote
 from uuid import NAMESPACE_OID, uuid5
@@ -86,6 +87,7 @@ TOKENS: Mapping[str, str] = {
                                "output_image_tokens")},
 }  # fmt: skip
 """HoneyHive's name in `metadata` → ours in `Usage`."""
+COUNTS_OF = attrgetter(*TOKENS.values())
 CONFIG_PARAMS = ("tool_choice", "response_format", "template")
 """Parameters of a model that go into `config` itself, beside the hyperparameters and the tools."""
 MILLISECOND = timedelta(milliseconds=1)
@@ -399,7 +401,7 @@ def event_metadata(event: Event, view: TreeView) -> dict[str, JsonValue]:
 
 def usage_metadata(usage: Usage) -> dict[str, JsonValue]:
     """Tokens under the vendor's names, and facts about how they were counted."""
-    return {theirs: getattr(usage, ours) for theirs, ours in TOKENS.items()} | {
+    return dict(zip(TOKENS, COUNTS_OF(usage), strict=True)) | {
         "tokens_inferred": usage.inferred or None, "cached": usage.cached or None, "service_tier": usage.service_tier,
         "usage_units": usage.units or None, "usage_problems": list(usage.problems) or None,
     }  # fmt: skip
