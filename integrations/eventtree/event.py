@@ -350,6 +350,9 @@ for _light in (EventError, Usage, Cost, Note, Event):
     _light.model_fields = cast("Any", _light).__pydantic_fields__
 
 
+fill = object.__setattr__
+
+
 class EventTree(Frozen):
     """A root event and all its descendants, parents before children, siblings by start time."""
 
@@ -361,13 +364,10 @@ class EventTree(Frozen):
     def made(cls, tree_id: str, events: tuple[Event, ...], feedback: tuple[dict[str, JsonValue], ...]) -> EventTree:
         """The tree of the fold's own values. Nothing is checked."""
         tree = cls.__new__(cls)
-        for name, value in (
-            ("__dict__", {"id": tree_id, "events": events, "feedback": feedback}),
-            ("__pydantic_fields_set__", {"id", "events", "feedback"}),
-            ("__pydantic_extra__", None),
-            ("__pydantic_private__", None),
-        ):
-            object.__setattr__(tree, name, value)
+        fill(tree, "__dict__", {"id": tree_id, "events": events, "feedback": feedback})
+        fill(tree, "__pydantic_fields_set__", {"id", "events", "feedback"})
+        fill(tree, "__pydantic_extra__", None)
+        fill(tree, "__pydantic_private__", None)
         return tree
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:

@@ -22,7 +22,7 @@ from eventtree.journal.journal import Journal
 from eventtree.journal.scan import Entry, Scan
 from eventtree.journal.trees import PINNED_BYTES, KeptLines, LoggedTree, find_trees, load
 from eventtree.pace import let_go, paced
-from eventtree.record import Refs
+from eventtree.record import FEEDBACK, Refs
 from eventtree.tree.builder import TreeBuilder
 from eventtree.tree.events import Pricing
 
@@ -213,7 +213,7 @@ class Feed:
         self.journal = journal
         self.grace = grace
         self.clock = clock
-        self.lines = lines
+        self.lines = KeptLines(journal) if lines is None else lines
         self.scan = Scan(journal, offsets, damage, clock=clock)
         self.subscribers: list[Subscriber] = []
         self.growing: dict[str, LoggedTree] = {}
@@ -249,8 +249,7 @@ class Feed:
                     self._add(entry)
                 except Exception as error:  # noqa: BLE001  (the boundary around each record)
                     diagnostics.failed("reading a record", error)
-            if self.lines is not None:
-                self.lines.bound()
+            self.lines.bound()
         # Only after reading: a line just read may be the one that a tree waits for.
         self._ripen(self.clock())
         if not more:
@@ -278,8 +277,8 @@ class Feed:
         return not any(one.is_full for one in self.subscribers)
 
     def _add(self, entry: Entry) -> None:
-        kind, _, tree_id, _, _, length, _ = entry
-        if kind == record.FEEDBACK:
+        kind, _, tree_id, _, _, length, payload = entry
+        if kind == FEEDBACK:
             self._hear(entry)
             return
         tree = self.growing.get(tree_id)
@@ -289,10 +288,10 @@ class Feed:
             late, vendors = tree_id in self._recent, self._recent.get(tree_id)
             tree = LoggedTree(tree_id, late=late, is_resumed=resumed, since=self.clock(), vendors=vendors)
             self.growing[tree_id] = tree
-            if self.lines is not None:
-                self.lines.begin(tree)
+            self.lines.begin(tree)
         tree.add(entry, self.clock)
-        if tree.kept is not None and self.lines is not None:
+        if tree.kept is not None:
+            tree.kept.append(payload)
             self.lines.size += length
         if (tree.root_closed and tree.is_whole) or tree.dropped is not None or tree.size > PINNED_BYTES:
             self._hand_out(tree)
@@ -359,7 +358,7 @@ class Feed:
                 diagnostics.failed("offering a tree", error)
                 self.subscribers.remove(one)
                 one.fall_behind(None)
-        if self.lines is not None and tree.takers <= 0:
+        if tree.takers <= 0:
             self.lines.drop(tree)  # no consumer will fold it
 
 

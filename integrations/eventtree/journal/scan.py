@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain, groupby, islice
 from types import MappingProxyType
+
 from eventtree import record
 from eventtree.journal.folder import process_of
 from eventtree.journal.journal import Journal

@@ -13,7 +13,7 @@ from eventtree.journal.journal import Journal
 from eventtree.journal.line import READ_BYTES, stretches, unframe
 from eventtree.journal.scan import Entry, Scan, entries, entries_in
 from eventtree.pace import let_go, paced
-from eventtree.record import CLOSE, OPEN, Refs
+from eventtree.record import CLOSE, JOINED, OPEN, VENDORS, Refs
 
 PARTS = b'"parts":'
 """Key in the close of a root whose runs were handed on. Contents may have it too, so it is only a hint."""
@@ -64,7 +64,7 @@ class LoggedTree:
     takers: int = 0
     """Number of consumers that will take its fold."""
     kept: list[bytes] | None = None
-    """Payloads of all `lines`, while `KeptLines` keeps them."""
+    """Payloads of all `lines`, while `KeptLines` keeps them: its reader adds them."""
 
     @property
     def records(self) -> int:
@@ -80,8 +80,6 @@ class LoggedTree:
         places.append(offset)
         places.append(length)
         self.size += length
-        if self.kept is not None:
-            self.kept.append(payload)
         if kind == OPEN:
             self.events += 1
             self.open[run_id] = name
@@ -89,7 +87,7 @@ class LoggedTree:
             self.ended.add(run_id)
         if run_id == self.id and kind in ROOT_KINDS:
             self._add_root(kind, payload, clock())
-        elif (kind == OPEN and payload.find(record.JOINED) >= 0) or kind == record.VENDORS or run_id in self.parts_open:
+        elif (kind == OPEN and payload.find(JOINED) >= 0) or kind == VENDORS or run_id in self.parts_open:
             self._add_part(kind, run_id, payload, clock())
 
     def _add_root(self, kind: str, payload: bytes, now: float) -> None:

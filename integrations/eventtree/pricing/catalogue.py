@@ -232,15 +232,10 @@ class Catalogue:
             asked = found.plain.get(minute) or found.plain.keep(minute, self._ask(found, {}, at))
             rates = asked.rates_of(plain[0]) if asked.is_whole and not usage.uncounted else None
             if rates is not None:
-                sent, answered = (
-                    rates[name] * n if n else ZERO for name, n in zip(SENT_ANSWERED, plain[:2], strict=True)
-                )
-                return Cost.model_construct(
-                    input_usd=sent,
-                    output_usd=answered,
-                    total_usd=sent + answered + rates["requests"],
-                    source=self.source,
-                )
+                sent = rates["input_tokens"] * plain[0] if plain[0] else ZERO
+                answered = rates["output_tokens"] * plain[1] if plain[1] else ZERO
+                total = sent + answered + rates["requests"]
+                return Cost.model_construct(input_usd=sent, output_usd=answered, total_usd=total, source=self.source)
             figures = dict(zip(SENT_ANSWERED, plain[:2], strict=True))
         else:
             context, factor, problems = _conditions(usage, found, at)

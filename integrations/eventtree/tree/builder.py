@@ -27,7 +27,7 @@ from typing import Any
 from eventtree import record
 from eventtree.event import EventTree, Kind
 from eventtree.pace import let_go, paced, paced_dict, paced_sorted
-from eventtree.record import SESSION_KEYS, USER_KEYS, Record, first_of
+from eventtree.record import CLEARED, SAME, SESSION_KEYS, USER_KEYS, Record, first_of
 from eventtree.tree import structure
 from eventtree.tree.events import Pricing, Settled, event_of, ordered
 from eventtree.tree.nesting import rooted, settle_unclosed, silent, wrappers
@@ -73,15 +73,12 @@ class TreeBuilder:
             run = self._runs.get(run_id)
             if run is None:
                 run = self._runs[run_id] = Run(run_id)
-            if kind == record.CLOSE and not run.close:
-                run.close = entry  # as nearly every close is its run's only one
-            else:
-                run.take(entry)
-            if record.SAME in entry:
+            run.take(entry)
+            if SAME in entry:
                 self._repeats = True
-            if record.CLEARED in entry:
+            if CLEARED in entry:
                 self.cleared.add(run_id)
-        elif kind == record.FEEDBACK and record.CLEARED not in entry:
+        elif kind == record.FEEDBACK and CLEARED not in entry:
             self._feedback.append(entry)
 
     def hold(self, earlier: Iterable[Record]) -> None:
@@ -153,7 +150,7 @@ class TreeBuilder:
             settle_unclosed(runs, parents)
         _add_structure(runs, parents, words)
         # Statuses and kinds are final from here on.
-        start = next((run.start for run in in_time if run.open), 0)
+        start = in_time[0].start or next((run.start for run in in_time if run.open), 0)
         return Settled(self.id, runs, parents, around, quiet, (session, user, root.learned("environment")), start)
 
     def _root(self, runs: Mapping[str, Run]) -> Run:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from operator import attrgetter
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, Protocol, cast
 
 from pydantic.dataclasses import rebuild_dataclass
 
@@ -46,7 +47,8 @@ class Pricing(Protocol):
         """The cost of a run; `asked` is the model that was asked, `model` the one that answered."""
 
 
-class Settled(NamedTuple):
+@dataclass(slots=True)
+class Settled:
     """The facts of a tree that depend on all of its runs."""
 
     tree_id: str
@@ -73,60 +75,50 @@ def event_of(run: Run, settled: Settled, pricing: Pricing | None) -> Event:
     inputs, model, provider, internal = closed("inputs"), closed("model"), closed("provider"), closed("internal")
     kind: Any = closed("kind") or opened("kind") or Kind.CHAIN
     status = closed("status") or run.status
-    event = object.__new__(OPEN_EVENT)
+    event = new(OPEN_EVENT)
     event.id = run.id
-    event.parent_id = settled.parents[run.id]
+    event.parent_id = parent = settled.parents[run.id]
     event.tree_id = settled.tree_id
     event.session_id, event.user, event.environment = shared
-    event.kind = run.kind or KINDS.get(kind, kind)
-    event.name = opened("name", "unknown")
+    event.kind = kind = run.kind or KINDS.get(kind, kind)
+    event.name = name = opened("name", "unknown")
     event.status = STATUSES.get(status) or Status(str(status))
     event.error = None if error is None else _error(error)
-    event.internal = bool(opened("internal") if internal is None else internal)
-    if framework == LANGCHAIN and type(event.name) is str:
-        event.internal = event.internal or PLUMBING[event.name] or HIDDEN in opened("tags", ())
+    tags = event.tags = tuple(opened("tags", ()))
+    internal = bool(opened("internal") if internal is None else internal)
+    is_named = type(name) is str
+    event.internal = internal or (framework == LANGCHAIN and is_named and (PLUMBING[name] or HIDDEN in tags))
     event.inputs = opened("inputs") if inputs is None else inputs
     event.outputs = closed("outputs") if run.close else run.outputs
     event.model = model = asked if model is None else model
-    event.asked_model = None if asked == model else asked
-    event.provider = opened("provider") if provider is None else provider
-    params, metadata = opened("params"), opened("metadata")
+    event.asked_model = asked = None if asked == model else asked
+    event.provider = provider = opened("provider") if provider is None else provider
+    params, metadata, notes = opened("params"), opened("metadata"), run.notes
     event.params = _merged(params, closed("params")) or None if params or "params" in run.close else None
     event.prompt = run.prompt
-    event.start = _time(opened("start", settled.start))
+    event.start = EPOCH + MICROSECOND * (opened("start", settled.start) // 1000)
     is_alone = not run.metadata and "metadata" not in run.close
     event.metadata = {} if not metadata and is_alone else _merged(metadata, closed("metadata"), run.metadata)
     event.usage, event.cost = figures_of(run, event, settled, pricing)
-    event.duration = None if duration is None else max(0, duration) / 1e9
-    event.time_to_first_token = _first_token(run) if run.notes else None
-    event.tags = tuple(opened("tags", ()))
-    event.release = opened("release")
-    event.service = opened("service")
+    event.duration = None if duration is None else duration / 1e9 if duration > 0 else 0.0
+    event.time_to_first_token = _first_token(run) if notes else None
+    event.release = release = opened("release")
+    event.service = service = opened("service")
     event.framework = framework
-    event.traceparent = opened("traceparent")
-    event.notes = _notes(run, event.start) if run.notes or not run.open or run.lost_texts else ()
-    if _is_usual(event):
+    event.traceparent = traceparent = opened("traceparent")
+    event.notes = _notes(run, event.start) if notes or not run.open or run.lost_texts else ()
+    # Values of other types than their fields' are left to the constructor, which converts or refuses.
+    is_usual = is_named and type(kind) is Kind
+    for text in (parent, *shared, model, asked, provider, release, service, framework, traceparent, *tags):
+        if text is not None and type(text) is not str:
+            is_usual = False
+    if is_usual and None not in tags:
         return closed_as(event, Event)
     return Event(**{name: getattr(event, name) for name in Event.model_fields})
 
 
 OPEN_EVENT = opened_class(Event)
-
-
-def _is_usual(event: Event) -> bool:
-    """Whether each value has its field's type. Other values are left to the constructor, which converts or refuses."""
-    if type(event.name) is not str or type(event.kind) is not Kind:
-        return False
-    for tag in event.tags:
-        if type(tag) is not str:
-            return False
-    for text in (
-        event.parent_id, event.session_id, event.model, event.asked_model, event.provider, event.user,
-        event.environment, event.release, event.service, event.framework, event.traceparent,
-    ):  # fmt: skip
-        if text is not None and type(text) is not str:
-            return False
-    return True
+new = object.__new__
 
 
 def _merged(first: dict[str, Any] | None, second: Mapping[str, Any] | None, third: Any = NOTHING) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from eventtree import record
 from eventtree.event import JsonValue, Kind, Status
-from eventtree.record import Record
+from eventtree.record import CLOSE, NOTE, OPEN, Record
 
 NOTHING: Mapping[str, Any] = {}
 """Never changed. A plain dict, since it is merged fastest."""
@@ -18,26 +18,28 @@ NONE_YET: list[Any] = []
 class Run:
     """A run as far as its records have come. The records are shared and never changed."""
 
-    open: Mapping[str, Any] = NOTHING
-    start = 0
-    close: Mapping[str, Any] = NOTHING
-    passed: list[Run] = NONE_YET
-    """Records of it that do not count, each as a run: later records may refer to texts in them."""
-    notes: list[Record] = NONE_YET
-    is_cancelled = False
-    """Whether the run never closed, and the nearest closed run above it was cancelled."""
-    kind: Kind | None = None
-    """Kind that the structure of the tree proves (an agent); None elsewhere."""
-    lost_texts = 0
-    """Number of its texts that are in another record, which is damaged."""
-    prompt: dict[str, JsonValue] | None = None
-    """The prompt of a model, if its metadata names one."""
-    metadata: Mapping[str, JsonValue] = NOTHING
-    """Turns and attempts that the structure of the tree adds."""
+    __slots__ = (
+        "close", "id", "is_cancelled", "kind", "lost_texts", "metadata", "notes", "open", "passed", "prompt", "start",
+    )  # fmt: skip
 
     def __init__(self, run_id: str) -> None:
         """Start without records."""
         self.id = run_id
+        self.open = self.close = NOTHING
+        self.start = 0
+        self.passed: list[Run] = NONE_YET
+        """Records of it that do not count, each as a run: later records may refer to texts in them."""
+        self.notes: list[Record] = NONE_YET
+        self.is_cancelled = False
+        """Whether the run never closed, and the nearest closed run above it was cancelled."""
+        self.kind: Kind | None = None
+        """Kind that the structure of the tree proves (an agent); None elsewhere."""
+        self.lost_texts = 0
+        """Number of its texts that are in another record, which is damaged."""
+        self.prompt: dict[str, JsonValue] | None = None
+        """The prompt of a model, if its metadata names one."""
+        self.metadata = NOTHING
+        """Turns and attempts that the structure of the tree adds."""
 
     def take(self, entry: Record) -> None:
         """Add a record. The first open counts, and of several closes the earliest by duration.
@@ -45,21 +47,18 @@ class Run:
         A close may come before its open: a journal is read log by log, and a log may be damaged.
         """
         kind = entry["r"]
-        if kind == record.OPEN:
-            if self.open:
-                self._pass_over(entry)
-            else:
-                self.open, self.start = entry, entry.get("start", 0)
-        elif kind == record.NOTE:
+        if kind == OPEN and not self.open:
+            self.open, self.start = entry, entry.get("start", 0)
+        elif kind == CLOSE and not self.close:
+            self.close = entry
+        elif kind == NOTE:
             self.notes = self.notes or []
             self.notes.append(entry)
-        else:
-            if self.close:
-                is_earlier = entry.get("duration", 0) < self.close.get("duration", 0)
-                self._pass_over(self.close if is_earlier else entry)
-                if not is_earlier:
-                    return
+        elif kind == CLOSE and entry.get("duration", 0) < self.close.get("duration", 0):
+            self._pass_over(self.close)
             self.close = entry
+        else:
+            self._pass_over(entry)
 
     def _pass_over(self, entry: Mapping[str, Any]) -> None:
         if record.SAME in entry:

@@ -14,7 +14,7 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any
 
-from eventtree.event import JsonValue, Usage
+from eventtree.event import JsonValue, Usage, closed_as, opened_class
 from eventtree.usage import providers
 from eventtree.usage.hosted import billed_queries
 from eventtree.usage.reader import MOST_TOKENS, SIDES, Reading, add, check_parts, count, find, find_each, read
@@ -97,7 +97,10 @@ NOTHING: dict[str, JsonValue] = {}
 
 def _made(**fields: Any) -> Usage:
     """A usage of these fields. They have been checked before, and are not checked again."""
-    return Usage.model_construct(**fields)
+    return closed_as(OPEN_USAGE(**fields), Usage)
+
+
+OPEN_USAGE = opened_class(Usage)
 
 
 def plain_counts(raw: JsonValue) -> tuple[int, int, int] | None:
@@ -110,8 +113,8 @@ def plain_counts(raw: JsonValue) -> tuple[int, int, int] | None:
     sent, answered, total = first.get("input_tokens"), first.get("output_tokens"), first.get("total_tokens")
     if not type(sent) is type(answered) is type(total) is int or raw.get("batch_size", 1) != 1:
         return None
-    for key, value in raw.items():
-        if value and key not in SILENT and value != UNSTATED:
+    for key in raw.keys() - SILENT:
+        if (value := raw[key]) and value != UNSTATED:
             return None
     if raw.get("streamed") and str(raw.get("provider")) in INCOMPLETE_STREAMS:
         return None
