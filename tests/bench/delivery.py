@@ -7,8 +7,8 @@ delivering process beyond those of its start. With `--against`, another checkout
 a machine that does other things too, only the ratio means something. `--floor` adds the sketches of `floor.py`, which
 keep no promise: `plain` checks and parses each line, writes the run's two records as its row and makes as few requests
 as the contracts allow; `right` makes Braintrust's very rows, which is checked. `--instructions` counts them with
-valgrind instead, once. `--beside` times the callbacks of an app instead, while its process ships the journal, and while
-it leaves that to another.
+valgrind instead, once. `--slices` prints the CPU time between two looks at whether the app waits. `--beside` times the
+callbacks of an app instead, while its process ships the journal, and while it leaves that to another.
 """
 
 from __future__ import annotations
@@ -74,6 +74,24 @@ CHECK = """
 from tests.bench import floor
 floor.check(journal, vendors[0])
 """
+
+SLICES = (
+    """
+from eventtree.pace import Throttle
+rest, slices = Throttle.rest, []
+def timed(throttle, began=[None]):
+    if began[0] is not None:
+        slices.append(time.thread_time() - began[0])
+    rest(throttle)
+    began[0] = time.thread_time()
+Throttle.rest = timed
+"""
+    + DRAIN.rpartition("print")[0]
+    + """
+slices.sort()
+print(len(slices), slices[int(len(slices) * 0.999)], sum(one > 0.001 for one in slices) / len(slices))
+"""
+)
 
 BESIDE = """
 from tests.bench.chain import callbacks
@@ -148,6 +166,11 @@ class Bench:
         p50, p99 = run(checkout, BESIDE, *self.copied(checkout, kinds), who, *kinds).stdout.split()
         return float(p50), float(p99)
 
+    def slices(self, checkout: Path, kinds: list[str]) -> str:
+        """How long the delivering thread works between two looks at whether the app waits."""
+        looks, most, share = run(checkout, SLICES, *self.copied(checkout, kinds), "0", *kinds).stdout.split()
+        return f"99.9 % of {looks} slices under {float(most) * 1e3:.2f} ms, {float(share):.2%} over 1 ms"
+
     def copied(self, checkout: Path, kinds: list[str]) -> tuple[str, str]:
         """A copy of the checkout's journal, and where its vendors are."""
         kept = self.folder / f"{checkout.name}-{len(kinds)}-{self.trees}"
@@ -169,6 +192,7 @@ def main() -> None:
     parser.add_argument("--floor", action="store_true")
     parser.add_argument("--agent", type=int, metavar="STEPS")
     parser.add_argument("--instructions", action="store_true")
+    parser.add_argument("--slices", action="store_true")
     parser.add_argument("--beside", action="store_true")
     parser.add_argument("--vendors", nargs="*", help="these at once, in place of one and of five")
     given = parser.parse_args()
@@ -199,6 +223,10 @@ def main() -> None:
                         print(
                             f"callback, {name}, {label}: {alone:.0f} us, beside a backlog {beside / alone:.2f} of that"
                         )
+                continue
+            if given.slices:
+                for label, checkout in checkouts.items():
+                    print(f"{len(kinds)} vendors, {label}: {full.slices(checkout, kinds)}")
                 continue
             if given.instructions:
                 tool = ("valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", "--log-fd=2")
