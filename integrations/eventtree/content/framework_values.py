@@ -27,9 +27,15 @@ def filled(fields: Mapping[str, Any]) -> Fields:
 
 def renamed(**names: str) -> Converter:
     """Converter that keeps these fields of an object, under these names, if they have a value."""
-    return Reader(
-        lambda value: Fields((name, item) for name, field in names.items() if not is_empty(item := slot(value, field)))
-    )
+
+    def read(value: object) -> Fields:
+        found = Fields()
+        for name, field in names.items():
+            if (item := slot(value, field)) is not None and not is_empty(item):
+                found[name] = item
+        return found
+
+    return Reader(read)
 
 
 def langchain_document(value: object) -> Fields:

@@ -22,7 +22,7 @@ from typing import Any
 from eventtree.content import parts
 from eventtree.content.truncate import CUT, apart, cut_marker
 from eventtree.content.walk import Converter, DataUrl, Walk, compact
-from eventtree.diagnostics import MRO_OF, qualified, text_of
+from eventtree.diagnostics import qualified, text_of
 from eventtree.event import JsonValue
 
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
@@ -95,8 +95,7 @@ def items_of(value: object) -> Sequence[Any] | None:
     kind: Any = type(value)
     if kind is list or kind is tuple:
         return value  # type: ignore[return-value]
-    mro = MRO_OF(kind)
-    base: Any = list if list in mro else tuple if tuple in mro else None
+    base: Any = list if issubclass(kind, list) else tuple if issubclass(kind, tuple) else None
     found: Sequence[Any] | None = None if base is None else base.__getitem__(value, EVERYTHING)
     return found
 

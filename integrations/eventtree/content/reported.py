@@ -50,20 +50,18 @@ def _failed(result: Any, depth: int) -> Fields | None:
         return _first_failed(items[:ITEMS], depth + 1)
     fields = as_fields(result)
     # In the app's own dicts these names may mean anything; beside a content, they are MCP's.
-    if any(fields.get(mark) is True for mark in MARKS) and (type(result) is not dict or "content" in result):
+    for mark in MARKS:
+        if fields.get(mark) is True and (type(result) is not dict or "content" in result):
+            return fields
+    status = fields.get("status")
+    if type(status) is str and status == "error" and fields.get("type") == "tool":
         return fields
-    if _is(fields, "status", "error") and _is(fields, "type", "tool"):
-        return fields
-    return _first_failed([fields[name] for name in INSIDE if name in fields], depth + 1)
+    inside = [fields[name] for name in INSIDE if name in fields]
+    return _first_failed(inside, depth + 1) if inside else None
 
 
 def _first_failed(results: Sequence[Any], depth: int) -> Fields | None:
     return next((failed for one in results if (failed := _failed(one, depth)) is not None), None)
-
-
-def _is(fields: Fields, name: str, text: str) -> bool:
-    value = fields.get(name)
-    return type(value) is str and value == text
 
 
 def _texts(part: Any) -> Iterator[str]:

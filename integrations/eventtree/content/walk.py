@@ -288,9 +288,12 @@ def compact(value: JsonValue) -> str:
     return "null" if value is None else repr(value).lower() if type(value) is bool else repr(value)
 
 
+ATTRIBUTE_OF = object.__getattribute__
+
+
 def fields_of(value: object) -> dict[str, Any]:
     """The object's own `__dict__`, whatever its class does with attributes; to be read only."""
-    own = object.__getattribute__(value, "__dict__")
+    own = ATTRIBUTE_OF(value, "__dict__")
     return own if type(own) is dict else {}
 
 
@@ -300,16 +303,29 @@ def slot(value: object, name: str, otherwise: Any = None) -> Any:
     No code of the user's runs: properties and `__getattr__` are passed over.
     """
     try:
-        return fields_of(value)[name]
-    except (AttributeError, KeyError):
-        pass
-    found = next((names[name] for each in MRO_OF(type(value)) if name in (names := DICT_OF(each))), MISSING)
-    if type(found) is types.MemberDescriptorType:
+        if name in (own := fields_of(value)):
+            return own[name]
+    except AttributeError:
+        pass  # it has no `__dict__`
+    if (read := SLOTS[type(value)].get(name)) is not None:
         try:
-            return found.__get__(value)
+            return read(value)
         except AttributeError:
             return otherwise
+    found = next((names[name] for each in MRO_OF(type(value)) if name in (names := DICT_OF(each))), MISSING)
     return otherwise if found is MISSING or hasattr(type(found), "__get__") else found
+
+
+def slots_of(kind: type) -> dict[str, Callable[[Any], Any]]:
+    """How the slots of a class are read, by name."""
+    names: dict[str, Any] = {}
+    for each in reversed(MRO_OF(kind)):
+        names.update(DICT_OF(each))
+    return {name: found.__get__ for name, found in names.items() if type(found) is types.MemberDescriptorType}
+
+
+SLOTS: Remembered[type, dict[str, Callable[[Any], Any]]] = Remembered(MAX_KINDS, slots_of)
+"""Class → its slots."""
 
 
 class Fields(dict[str, Any]):
