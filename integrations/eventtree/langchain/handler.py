@@ -17,9 +17,8 @@ from eventtree.event import Kind, Status
 from eventtree.langchain import abandoned, langgraph, prompts, responses, stream_events, usage
 from eventtree.langchain.awaitable import callback
 from eventtree.langchain.classify import FALLBACKS, key_of, name_of
-from eventtree.langchain.notes import RunNotes
 from eventtree.langchain.parents import parent_of
-from eventtree.langchain.reports import CHAIN, FRAMEWORK, MODEL, OK, About, Tags, joined
+from eventtree.langchain.reports import CHAIN, FRAMEWORK, MODEL, OK, About, RunReports, Tags, joined
 from eventtree.langchain.responses import carries_content, event_carries_content, text_of
 from eventtree.recording import callback_context
 from eventtree.recording.handler import Handler
@@ -31,7 +30,7 @@ from eventtree.usage.collect import snapshot
 from eventtree.usage.failed import body_in, messages_in
 
 
-class CallbackHandler(RunNotes, Handler, BaseCallbackHandler):
+class CallbackHandler(RunReports, Handler, BaseCallbackHandler):
     """Records LangChain and LangGraph runs: `chain.invoke(…, config={"callbacks": [CallbackHandler()]})`.
 
     One handler serves any number of threads, tasks and runs. A copy is the handler itself; a pickle holds no keys.
