@@ -22,8 +22,9 @@ from llama_index.core.prompts import PromptTemplate
 from llama_index.core.schema import Document, ImageNode, IndexNode, NodeWithScore, QueryBundle, TextNode
 
 from eventtree.config import Bounds
-from eventtree.content import Sanitizer, sanitize
+from eventtree.content import Sanitizer
 from eventtree.content.fast_path import COPIES, Unusual, messages_of
+from tests.plain import sanitize
 
 
 def walked() -> Sanitizer:

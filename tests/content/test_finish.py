@@ -11,6 +11,7 @@ from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 from eventtree.content import Sanitizer
 from eventtree.content.finish import finish_of_body, finish_reason
 from eventtree.llama_index.responses import field
+from tests.plain import message as message_of
 
 write = Sanitizer()
 walked = Sanitizer()
@@ -46,7 +47,7 @@ def test_a_message_says_why_it_stopped(name: str) -> None:
     about, expected = ABOUT[name]
     message = AIMessage("x", response_metadata=about)
     assert write.messages([message]) == walked.messages([message])
-    assert write.message(message)["finish_reason"] == expected
+    assert message_of(write, message)["finish_reason"] == expected
     generation = ChatGeneration(message=AIMessage("x"), generation_info=about)
     assert write(LLMResult(generations=[[generation]]))["messages"][0]["finish_reason"] == expected
     text = Generation(text="x", generation_info=about)

@@ -29,7 +29,8 @@ from llama_index.llms.openai import OpenAI
 from pydantic import BaseModel
 from workflows.events import StartEvent, StopEvent
 
-from eventtree.content import Sanitizer, sanitize
+from eventtree.content import Sanitizer
+from tests.plain import sanitize
 
 NODE = NodeWithScore(node=TextNode(id_="n1", text="body", metadata={"page": 1}), score=0.5)
 NODE_OUT = {"id": "n1", "text": "body", "score": 0.5, "metadata": {"page": 1}}

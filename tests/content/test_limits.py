@@ -10,7 +10,8 @@ import pydantic_core
 import pytest
 
 from eventtree.config import Bounds
-from eventtree.content import Sanitizer, known_secrets, sanitize
+from eventtree.content import Sanitizer, known_secrets
+from tests.plain import sanitize
 
 MB = 1 << 20
 

@@ -36,6 +36,7 @@ from llama_index.core.base.llms.types import (
 from llama_index.core.base.llms.types import ChatMessage as LlamaMessage
 
 from eventtree.content import Sanitizer
+from tests.plain import message as message_of
 
 write = Sanitizer()
 
@@ -104,7 +105,7 @@ MESSAGES: list[tuple[Any, dict[str, Any]]] = [
 @pytest.mark.parametrize(("value", "expected"), MESSAGES, ids=[str(n) for n in range(len(MESSAGES))])
 def test_each_message_has_its_role_and_content(value: Any, expected: dict[str, Any]) -> None:
     """F3."""
-    assert write.message(value) == expected
+    assert message_of(write, value) == expected
 
 
 def test_messages_take_a_list_or_a_single_one() -> None:
@@ -118,9 +119,9 @@ def test_messages_take_a_list_or_a_single_one() -> None:
 
 def test_message_that_lost_its_fields_is_still_a_message() -> None:
     """F3: model_construct validates nothing."""
-    assert write.message(HumanMessage.model_construct()) == {"role": "user", "content": None}
+    assert message_of(write, HumanMessage.model_construct()) == {"role": "user", "content": None}
     broken = HumanMessage.model_construct(content=object(), additional_kwargs=None, type="human")
-    assert write.message(broken)["content"]["object"] == "object"
+    assert message_of(write, broken)["content"]["object"] == "object"
 
 
 # --- tool calls ---------------------------------------------------------------------------------------------------
@@ -146,7 +147,7 @@ WITH_CALL = [
 @pytest.mark.parametrize("value", WITH_CALL, ids=[str(n) for n in range(len(WITH_CALL))])
 def test_tool_calls_of_every_provider_look_alike_and_come_once(value: Any) -> None:
     """One vocabulary for all vendors."""
-    assert write.message(value) == {"role": "assistant", "content": "", "tool_calls": [CALL]}
+    assert message_of(write, value) == {"role": "assistant", "content": "", "tool_calls": [CALL]}
 
 
 def test_tool_calls_as_objects_of_an_sdk_are_read() -> None:
@@ -155,19 +156,21 @@ def test_tool_calls_as_objects_of_an_sdk_are_read() -> None:
 
     call = ChatCompletionMessageToolCall.model_validate(OPENAI_CALL)
     value = LlamaMessage(role="assistant", content="", additional_kwargs={"tool_calls": [call]})
-    assert write.message(value)["tool_calls"] == [CALL]
+    assert message_of(write, value)["tool_calls"] == [CALL]
 
 
 def test_invalid_tool_call_keeps_its_text_and_its_error() -> None:
     """What a model wrote wrongly is worth reading."""
     message = AIMessage("", invalid_tool_calls=[{"name": "add", "args": "{a", "id": "c1", "error": "no JSON"}])
-    assert write.message(message)["tool_calls"] == [{"id": "c1", "name": "add", "arguments": "{a", "error": "no JSON"}]
+    assert message_of(write, message)["tool_calls"] == [
+        {"id": "c1", "name": "add", "arguments": "{a", "error": "no JSON"}
+    ]
 
 
 def test_old_function_call_is_a_tool_call() -> None:
     """OpenAI's first spelling."""
     message = AIMessage("", additional_kwargs={"function_call": {"name": "add", "arguments": '{"a": 1}'}})
-    assert write.message(message)["tool_calls"] == [{"name": "add", "arguments": {"a": 1}}]
+    assert message_of(write, message)["tool_calls"] == [{"name": "add", "arguments": {"a": 1}}]
 
 
 # --- reasoning ----------------------------------------------------------------------------------------------------
@@ -185,7 +188,7 @@ THINKING = [
 def test_reasoning_stands_beside_the_content(value: Any) -> None:
     """One place for a reader to look; of a signature, which is of use to its provider alone, the name."""
     signed = {"left_out": ["signature"]} if value is THINKING[0] else {}
-    assert write.message(value) == {"role": "assistant", "content": "ok", "reasoning": "hm", **signed}
+    assert message_of(write, value) == {"role": "assistant", "content": "ok", "reasoning": "hm", **signed}
 
 
 @pytest.mark.parametrize("content", ["ok", [{"type": "text", "text": "ok"}]])
@@ -193,7 +196,7 @@ def test_what_an_answers_metadata_holds_besides_leaves_its_name(content: Any) ->
     """No field disappears without a mark; model, usage and finish reason stand in the event."""
     about = {"logprobs": {"content": [1]}, "safety_ratings": [{"x": 1}], "headers": {}, "model_name": "m",
              "finish_reason": "stop", "token_usage": {"total_tokens": 3}, "system_fingerprint": "fp"}  # fmt: skip
-    out = write.message(AIMessage(content, response_metadata=about))
+    out = message_of(write, AIMessage(content, response_metadata=about))
     assert out["left_out"] == ["logprobs", "safety_ratings", "system_fingerprint"]
     assert out["finish_reason"] == "stop"
 
@@ -201,7 +204,7 @@ def test_what_an_answers_metadata_holds_besides_leaves_its_name(content: Any) ->
 def test_reasoning_that_can_not_be_read_stays_a_part() -> None:
     """Nothing is thrown away."""
     block = {"type": "redacted_thinking", "data": "abc"}
-    assert write.message(AIMessage([block, {"type": "text", "text": "ok"}]))["content"][0] == block
+    assert message_of(write, AIMessage([block, {"type": "text", "text": "ok"}]))["content"][0] == block
 
 
 # --- files --------------------------------------------------------------------------------------------------------
@@ -233,7 +236,7 @@ IMAGES = {
 def test_base64_of_every_provider_is_lifted_out(name: str) -> None:
     """F4."""
     message = HumanMessage([{"type": "text", "text": "see"}, IMAGES[name]])
-    assert write.message(message)["content"] == [{"type": "text", "text": "see"}, PNG]
+    assert message_of(write, message)["content"] == [{"type": "text", "text": "see"}, PNG]
     assert write({"messages": [{"role": "user", "content": [IMAGES[name]]}]})["messages"][0]["content"] == [PNG]
 
 
@@ -256,7 +259,7 @@ OTHER_FILES = [
 @pytest.mark.parametrize(("block", "kind", "mime"), OTHER_FILES, ids=[str(n) for n in range(len(OTHER_FILES))])
 def test_files_of_every_kind_are_lifted_out(block: dict[str, Any], kind: str, mime: str) -> None:
     """F4."""
-    assert write.message(HumanMessage([block]))["content"] == [{"type": kind, "mime_type": mime, **FILE}]
+    assert message_of(write, HumanMessage([block]))["content"] == [{"type": kind, "mime_type": mime, **FILE}]
 
 
 def test_blocks_of_llama_index_become_parts() -> None:
@@ -275,7 +278,7 @@ def test_blocks_of_llama_index_become_parts() -> None:
             CachePoint(cache_control=CacheControl(type="ephemeral")),
         ]
     )
-    parts = write.message(message)["content"]
+    parts = message_of(write, message)["content"]
     assert parts[:3] == [{"type": "text", "text": "see"}, PNG, {"type": "audio", "mime_type": "audio/wav", **FILE}]
     assert parts[3] == {"type": "video", "mime_type": "video/mp4", **FILE}
     assert parts[4] == {"type": "file", "mime_type": "application/pdf", **FILE, "title": "t"}
@@ -289,7 +292,7 @@ def test_stream_in_a_block_is_not_read() -> None:
     import io
 
     stream = io.BytesIO(RAW)
-    parts = write.message(LlamaMessage(blocks=[ImageBlock.model_construct(block_type="image", image=stream)]))[
+    parts = message_of(write, LlamaMessage(blocks=[ImageBlock.model_construct(block_type="image", image=stream)]))[
         "content"
     ]
     assert stream.tell() == 0
@@ -299,7 +302,7 @@ def test_stream_in_a_block_is_not_read() -> None:
 def test_urls_stay_and_other_keys_with_them() -> None:
     """A link is worth keeping."""
     block = {"type": "image_url", "image_url": {"url": "https://h/a.png", "detail": "low"}}
-    assert write.message(HumanMessage([block]))["content"] == [
+    assert message_of(write, HumanMessage([block]))["content"] == [
         {"type": "image", "url": "https://h/a.png", "detail": "low"}
     ]
 
@@ -307,7 +310,7 @@ def test_urls_stay_and_other_keys_with_them() -> None:
 def test_spoken_answer_is_a_part() -> None:
     """OpenAI's audio stands beside the content."""
     message = AIMessage("", additional_kwargs={"audio": {"id": "a1", "data": B64, "transcript": "hello"}})
-    [part] = write.message(message)["content"]
+    [part] = message_of(write, message)["content"]
     assert part == {"type": "audio", **FILE, "id": "a1", "transcript": "hello"}
 
 
@@ -332,5 +335,5 @@ def test_what_only_looks_like_a_file_stays_as_it_is() -> None:
 
 def test_base64_that_is_none_is_told_by_its_text() -> None:
     """F4: undecodable."""
-    out = write.message(HumanMessage([{"type": "image", "base64": "not base64!", "mime_type": "image/png"}]))
+    out = message_of(write, HumanMessage([{"type": "image", "base64": "not base64!", "mime_type": "image/png"}]))
     assert out["content"][0]["sha256"] == hashlib.sha256(b"not base64!").hexdigest()

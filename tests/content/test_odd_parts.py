@@ -13,6 +13,7 @@ from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 from llama_index.core.base.llms.types import ChatMessage, ImageBlock, TextBlock
 
 from eventtree.content import Sanitizer
+from tests.plain import message as message_of
 
 write = Sanitizer()
 walked = Sanitizer()
@@ -59,18 +60,18 @@ SPELLINGS: dict[str, Callable[[Any], Any]] = {
 def test_an_odd_tool_call_is_marked_and_the_rest_stays(spelling: str, odd: Any, expected: dict[str, Any]) -> None:
     """Text, role and the other calls."""
     message = SPELLINGS[spelling]([odd, GOOD])
-    found = write.message(message)
+    found = message_of(write, message)
     assert (found["role"], found["content"]) == ("assistant", "the text")
     assert len(found["tool_calls"]) == 2
     assert expected in found["tool_calls"]
     assert {"id": "c2", "name": "f", "arguments": {}} in found["tool_calls"]
-    assert write.messages([message]) == [walked.message(message)]
+    assert write.messages([message]) == [message_of(walked, message)]
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 @pytest.mark.parametrize("calls", ["a text", 5, ("a",)])
 def test_tool_calls_that_are_no_list_are_marked(spelling: str, calls: Any) -> None:
-    found = write.message(SPELLINGS[spelling](calls))
+    found = message_of(write, SPELLINGS[spelling](calls))
     assert (found["role"], found["content"]) == ("assistant", "the text")
     assert found["tool_calls"][0]["error"] == NO_CALL
 
@@ -94,16 +95,16 @@ def odd(**fields: Any) -> AIMessage:
 def test_an_odd_field_leaves_text_and_role(fields: dict[str, Any]) -> None:
     """In the fast_path way and in the walk."""
     for writer in (write, walked):
-        found = writer.message(odd(**fields))
+        found = message_of(writer, odd(**fields))
         assert (found["role"], found["content"]) == ("assistant", "the text")
-    assert write.messages([odd(**fields)]) == [walked.message(odd(**fields))]
+    assert write.messages([odd(**fields)]) == [message_of(walked, odd(**fields))]
 
 
 def test_a_block_that_cannot_be_read_leaves_its_message() -> None:
     """LlamaIndex's blocks are objects, of which each may raise."""
     image = ImageBlock(url="http://127.0.0.1/x.png")
     image.__dict__["url"] = Broken()
-    found = write.message(ChatMessage(role="user", blocks=[TextBlock(text="Look:"), image]))
+    found = message_of(write, ChatMessage(role="user", blocks=[TextBlock(text="Look:"), image]))
     assert found["role"] == "user"
     assert found["content"][0] == {"type": "text", "text": "Look:"}
     assert found["content"][1]["problem"] == "OSError: no text"
@@ -121,15 +122,15 @@ def test_a_generations_odd_info_leaves_its_answer() -> None:
 def test_a_tools_artifact_is_kept() -> None:
     """MCP's structured content, a retriever tool's documents."""
     structured = ToolMessage("12 °C", tool_call_id="c1", artifact={"structured_content": {"celsius": 12}})
-    assert write.message(structured)["artifact"] == {"structured_content": {"celsius": 12}}
+    assert message_of(write, structured)["artifact"] == {"structured_content": {"celsius": 12}}
     found = ToolMessage("whale", tool_call_id="c1", artifact=[Document("A whale.", id="d1")])
-    assert write.message(found)["artifact"] == [{"id": "d1", "text": "A whale.", "metadata": {}}]
+    assert message_of(write, found)["artifact"] == [{"id": "d1", "text": "A whale.", "metadata": {}}]
     assert write.messages([structured, found]) == walked.messages([structured, found])
 
 
 def test_a_tools_artifact_is_bounded() -> None:
     large = ToolMessage("12 °C", tool_call_id="c1", artifact=["x" * 10_000] * 1_000)
-    assert len(repr(write.fitted(write.message(large)))) < 2 * write.bounds.value_bytes
+    assert len(repr(write.fitted(message_of(write, large)))) < 2 * write.bounds.value_bytes
 
 
 EXTRA: list[tuple[Any, dict[str, Any]]] = [
@@ -146,8 +147,8 @@ EXTRA: list[tuple[Any, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("message", "expected"), EXTRA, ids=[str(n) for n in range(len(EXTRA))])
 def test_fields_without_a_name_of_ours_are_extra(message: Any, expected: dict[str, Any]) -> None:
-    assert write.message(message)["extra"] == expected
-    assert write.messages([message]) == [walked.message(message)]
+    assert message_of(write, message)["extra"] == expected
+    assert write.messages([message]) == [message_of(walked, message)]
 
 
 @pytest.mark.parametrize(
@@ -161,7 +162,7 @@ def test_fields_without_a_name_of_ours_are_extra(message: Any, expected: dict[st
 )
 def test_what_says_nothing_new_is_no_extra(message: Any) -> None:
     """What an answer says of itself stands in the model's event."""
-    assert "extra" not in write.message(message)
+    assert "extra" not in message_of(write, message)
 
 
 def test_what_a_provider_adds_to_a_tool_call_is_extra() -> None:
@@ -170,5 +171,5 @@ def test_what_a_provider_adds_to_a_tool_call_is_extra() -> None:
     message = AIMessage("")
     message.tool_calls = [call]  # type: ignore[list-item]
     expected = {"id": "c1", "name": "f", "arguments": {}, "extra": {"caller": {"type": "direct"}}}
-    assert write.message(message)["tool_calls"] == [expected]
-    assert write.messages([message]) == [walked.message(message)]
+    assert message_of(write, message)["tool_calls"] == [expected]
+    assert write.messages([message]) == [message_of(walked, message)]

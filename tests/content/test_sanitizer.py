@@ -37,9 +37,10 @@ from hypothesis import strategies as st
 
 from eventtree import diagnostics
 from eventtree.config import Bounds
-from eventtree.content import Sanitizer, sanitize
+from eventtree.content import Sanitizer
 from eventtree.content.walk import CONVERTERS, MAX_KINDS
 from eventtree.recording import exceptions
+from tests.plain import sanitize
 
 
 def is_plain(value: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from eventtree.content.python_values import items_of
-from eventtree.content.sanitizer import Sanitizer, sanitize
+from eventtree.content.sanitizer import Sanitizer
 from eventtree.content.truncate import truncate
 from eventtree.content.walk import FAILED, MASK, Redactor
 
@@ -21,7 +21,6 @@ __all__ = [
     "items_of",
     "known_secrets",
     "masking",
-    "sanitize",
     "truncate",
 ]
 

@@ -78,10 +78,6 @@ class Sanitizer:
         plain = self(value)
         return plain if type(plain) is str else repr(plain)
 
-    def message(self, value: Any) -> dict[str, JsonValue]:
-        """A message of any spelling as one Message: an object, a dict, (role, content), or a text of the user."""
-        return as_message(Walk(self.bounds, self.guard, self.lasting), value, 0)
-
     def messages(self, values: Any) -> list[dict[str, JsonValue]]:
         """Messages of any spelling, or a single one, as Messages. The bounds are for all of them together."""
         if self.room:
@@ -120,14 +116,8 @@ class Sanitizer:
         return shorter
 
 
-def sanitize(value: Any, *, bounds: Bounds = BOUNDS, redact: Redactor | None = None) -> JsonValue:
-    """`value` as plain JSON within the bounds. Bind a `Sanitizer` where there is more than one value."""
-    made = Sanitizer(bounds, redact)
-    return made.fitted(made(value))
-
-
 def as_message(walk: Walk, value: Any, depth: int) -> dict[str, JsonValue]:
-    """One Message from anything."""
+    """One Message from anything: an object, a dict, (role, content), or a text of the user."""
     if type(value) is str:
         return {"role": "user", "content": walk.string(value)}
     convert: Converter | None = chat.from_pair if chat.is_pair(value) else None
