@@ -44,6 +44,7 @@ class LoggedTree:
     """Runs that closed in this part but opened in an earlier one, which was sent while they were still open."""
     root_opened: bool = False
     root_closed: bool = False
+    records: int = 0
     size: int = 0
     since: float = 0.0
     closed_at: float = 0.0
@@ -66,11 +67,6 @@ class LoggedTree:
     kept: list[bytes] | None = None
     """Payloads of all `lines`, while `KeptLines` keeps them: its reader adds them."""
 
-    @property
-    def records(self) -> int:
-        """Number of its lines."""
-        return sum(map(len, self.places.values())) // 2
-
     def add(self, entry: Entry, clock: Callable[[], float] = float) -> None:
         """Add one record of the tree; `clock` gives the time it was read."""
         kind, run_id, _, name, offset, length, payload = entry
@@ -80,6 +76,7 @@ class LoggedTree:
         places.append(offset)
         places.append(length)
         self.size += length
+        self.records += 1
         if kind == OPEN:
             self.events += 1
             self.open[run_id] = name
@@ -293,7 +290,7 @@ def joined(first: LoggedTree, second: LoggedTree) -> LoggedTree:
             for log in first.places | second.places
         },
         dropped=(sum(events for events, _ in dropped), dropped[0][1]) if dropped else None,
-        parts=first.parts | second.parts,
+        parts=first.parts | second.parts, records=first.records + second.records,
         parts_open=(first.parts_open - second.ended) | second.parts_open, handed_on=first.handed_on + second.handed_on,
         joined=first.joined + second.joined, joined_stated=first.joined_stated + second.joined_stated,
     )  # fmt: skip

@@ -35,6 +35,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar, Literal
 from urllib.parse import quote
 
@@ -300,7 +301,7 @@ def prompt_body(event: Event, view: TreeView, dialect: Dialect) -> Fields:
     """A model call."""
     messages, inputs = humanloop.asked(event, view.forms)
     answer, text = humanloop.answered(event)
-    settings, counted = edition(dialect)
+    settings, counted, _ = edition(dialect)
     params = humanloop.unplaced(event, settings)
     choice = tool_choice(params.get("tool_choice"))
     params = {key: value for key, value in params.items() if key != "tool_choice" or choice is None}
@@ -333,22 +334,24 @@ def tool_body(event: Event, view: TreeView, dialect: Dialect) -> Fields:
 BODIES = {"flow": flow_body, "agent": agent_body, "prompt": prompt_body, "tool": tool_body}
 
 
-def edition(dialect: Dialect) -> tuple[frozenset[str], frozenset[str]]:
-    """The kernel's settings and the token counts that have fields in this dialect."""
+@cache
+def edition(dialect: Dialect) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    """The kernel's settings, the token counts that have fields, and the providers, in this dialect."""
     if dialect == "trace_status":
-        return SPEC5_SETTINGS, humanloop.USAGE_FIELDS
-    return frozenset(humanloop.SETTINGS), humanloop.USAGE_FIELDS | {"reasoning_tokens"}
+        return SPEC5_SETTINGS, humanloop.USAGE_FIELDS, SPEC5_PROVIDERS
+    counted = humanloop.USAGE_FIELDS | {"reasoning_tokens"}
+    return frozenset(humanloop.SETTINGS), counted, frozenset(humanloop.PROVIDERS.values())
 
 
 def kernel(event: Event, dialect: Dialect) -> Fields:
     """The kernel of a Prompt or an Agent. Each other kernel is a new version, so nothing of a single call is in it."""
-    known = SPEC5_PROVIDERS if dialect == "trace_status" else frozenset(humanloop.PROVIDERS.values())
+    settings, _, known = edition(dialect)
     provider = humanloop.provider(event, known)
     fields = {
         "model": humanloop.model(event), "endpoint": "complete" if humanloop.is_text_model(event) else "chat",
         "provider": provider,
         "attributes": {"provider": event.provider} if event.provider and provider is None else None,
-        **humanloop.settings(event, edition(dialect)[0]),
+        **humanloop.settings(event, settings),
     }  # fmt: skip
     return without_nulls(fields)
 
