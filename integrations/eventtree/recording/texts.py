@@ -128,7 +128,10 @@ class Shared:
         """About the bytes that were left out of the record: with them, it must not be larger than a record may be."""
         self.replaced: list[tuple[Any, Any, Any]] = []
         self.same: list[Record] = []
-        stack: list[tuple[Any, Any, Path, bool]] = [(entry, part, [part], False) for part in PARTS if part in entry]
+        stack: list[tuple[Any, Any, Path, bool]] = []
+        for part in PARTS:
+            if part in entry:
+                stack.append((entry, part, [part], False))  # noqa: PERF401  (a comprehension is a call)
         while stack:
             holder, key, path, is_inside = stack.pop()
             value = holder[key]
@@ -141,9 +144,10 @@ class Shared:
                 texts.repeats = texts.repeats or len(value) >= MANY
                 if len(value) >= MANY or (texts.repeats and "role" in first):
                     # Inside an item, texts may be shared, but lists are not numbered.
-                    left, sizes = self._items(holder, key, path, value)
+                    left, sizes, size = self._items(holder, key, path, value)
                     least = MIDDLING if len(left) < CROWD else LONG
-                    stack += [(left, step, [*path, step], True) for step, size in enumerate(sizes) if size > least]
+                    if size > least:
+                        stack += [(left, step, [*path, step], True) for step, size in enumerate(sizes) if size > least]
                     continue
             within = value.items() if kind is dict else enumerate(value) if kind is list else ()
             inner = [
@@ -168,38 +172,35 @@ class Shared:
             self.replaced.append((holder, key, text))
             holder[key] = None
 
-    def _items(self, holder: Any, key: Any, path: Path, items: list[Any]) -> tuple[list[Any], Iterable[int]]:
-        """Number a list's items. Returns those that no record has yet, with about the size of each."""
+    def _items(self, holder: Any, key: Any, path: Path, items: list[Any]) -> tuple[list[Any], Iterable[int], int]:
+        """Number a list's items. Returns those that no record has yet, with about the size of each and of all."""
         # Items are compared by their JSON, which is also what a reader puts back.
         try:
             keys = items_of(items) or list(map(encoder(), items))
         except (TypeError, ValueError):  # nothing that JSON has
-            return items, repeat(MIDDLING + 1, len(items))
+            return items, repeat(MIDDLING + 1, len(items)), LONG + 1
         # Each is looked up once: other threads may add items, or forget all.
         own, size = self.own, sum(map(len, keys))
         of: list[Any] = list(
             map(self.texts.items.get, keys, map(own.get, keys)) if own else map(self.texts.items.get, keys)
         )
-        if None not in of:
-            fresh: dict[bytes, Any] = {}
-        elif not any(of) and 0 not in of:
-            fresh = dict(zip(keys, items, strict=True))
-        else:
+        fresh: dict[bytes, Any] = {}
+        if None in of:
             fresh = {one: item for one, item, number in zip(keys, items, of, strict=True) if number is None}
-        if fresh:
             here = list(islice(self.texts.numbers, len(fresh)))
             own.update(zip(fresh, here, strict=True))
             self.same.append({"at": path, "here": ranges(here)})
         if len(fresh) == len(items):
             left = holder[key] = items.copy()  # other records may have the very same list
-            return left, map(len, keys)
+            return left, map(len, keys), size
         if fresh:
             of = [own[one] if number is None else number for one, number in zip(keys, of, strict=True)]
         self.same.append({"at": path, "of": ranges(of)})
-        self.left_out += size - sum(map(len, fresh))
+        left_size = sum(map(len, fresh))
+        self.left_out += size - left_size
         self.replaced.append((holder, key, items))
         left = holder[key] = list(fresh.values())
-        return left, map(len, fresh)
+        return left, map(len, fresh), left_size
 
     def undo(self) -> None:
         """Put all texts back: the record has to be cut, so no other record may refer to it."""
@@ -218,9 +219,9 @@ class Shared:
 
 def ranges(numbers: list[int]) -> list[int]:
     """Numbers as begin and end of each consecutive stretch, in their order."""
-    row = range(numbers[0], numbers[0] + len(numbers))
-    if numbers[-1] == row[-1] and numbers == list(row):
-        return [row.start, row.stop]
+    first, after = numbers[0], numbers[0] + len(numbers)
+    if numbers[-1] == after - 1 and numbers == [*range(first, after)]:
+        return [first, after]
     found: list[int] = []
     for number in numbers:
         if found and found[-1] == number:
