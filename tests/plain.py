@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from eventtree.content import Sanitizer
-from eventtree.event import JsonValue
+from eventtree.kinds import JsonValue
 
 
 def sanitize(value: Any, **options: Any) -> JsonValue:

@@ -13,7 +13,7 @@ SOURCE = Path(eventtree.__file__).parent
 
 LAYERS = [
     {
-        *("errors", "event", "loop", "pace", "record", "diagnostics", "process", "remembered", "trace"),
+        *("errors", "event", "kinds", "loop", "pace", "record", "diagnostics", "process", "remembered", "trace"),
         *("summary", "terminal", "notebook"),
     },
     {"config"},
@@ -101,9 +101,10 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 EAGER = "from langchain_core.callbacks import BaseCallbackHandler"
 LATE = {
-    "eventtree.cli", "eventtree.delivery", "eventtree.journal.files", "eventtree.pricing.pricer", "eventtree.vendors",
-    "eventtree.serializer", "eventtree.tree.builder", "eventtree.usage.normalize", "filelock", "genai_prices", "httpx",
-    "httpcore", "platformdirs", "rich", "click", "langchain_core.outputs", "langchain_core.tracers", "langgraph",
+    "eventtree.cli", "eventtree.delivery", "eventtree.event", "eventtree.journal.files", "eventtree.pricing.pricer",
+    "eventtree.vendors", "eventtree.serializer", "eventtree.tree.builder", "eventtree.usage.normalize", "filelock",
+    "genai_prices", "httpx", "httpcore", "platformdirs", "rich", "click", "langchain_core.outputs",
+    "langchain_core.tracers", "langgraph",
 }  # fmt: skip
 """What recording needs only once there is a handler, or not at all: an import of the way in leaves it where it is."""
 

@@ -6,9 +6,10 @@ import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from eventtree.event import EventTree, Kind, Status
+from eventtree.event import EventTree
 from eventtree.journal import Journal
 from eventtree.journal.trees import trees_in
+from eventtree.kinds import Kind, Status
 from eventtree.record import Record
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from eventtree.delivery.flush import aflush, flush
     from eventtree.delivery.report import Report, VendorTotals
     from eventtree.errors import ConfigError, EventTreeError, JournalError
-    from eventtree.event import Cost, Event, EventError, EventTree, Kind, Note, Status, Usage
+    from eventtree.event import Cost, Event, EventError, EventTree, Note, Usage
+    from eventtree.kinds import Kind, Status
     from eventtree.own.observe import observe
     from eventtree.own.span import Span, span
     from eventtree.query.experiment import experiment

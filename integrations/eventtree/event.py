@@ -32,7 +32,6 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from enum import StrEnum
 from functools import cache, cached_property
 from typing import Annotated, Any, ClassVar, Self, TypeVar, cast
 
@@ -42,37 +41,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import core_schema
 
 from eventtree import summary
+from eventtree.kinds import JsonValue, Kind, Status
 from eventtree.pace import paced
-
-JsonValue = Any
-"""Plain JSON: None, bool, int, float, str, list or dict with str keys."""
-
-
-class Kind(StrEnum):
-    """The kinds of runs."""
-
-    CHAIN = "chain"
-    MODEL = "model"
-    TOOL = "tool"
-    RETRIEVER = "retriever"
-    EMBEDDING = "embedding"
-    RERANKER = "reranker"
-    AGENT = "agent"
-
-
-class Status(StrEnum):
-    """The ways a run can end: `interrupted` is control flow, `incomplete` means that no end was reported."""
-
-    OK = "ok"
-    ERROR = "error"
-    INTERRUPTED = "interrupted"
-    CANCELLED = "cancelled"
-    INCOMPLETE = "incomplete"
-
-
-CHAIN, MODEL, TOOL, RETRIEVER, EMBEDDING, RERANKER, AGENT = Kind
-OK, ERROR, INTERRUPTED, CANCELLED, INCOMPLETE = Status
-"""The members by themselves: in Python 3.11 `Kind.MODEL` takes twenty times as long as a global."""
 
 
 class _TimeSchema:

@@ -16,7 +16,8 @@ from rich.text import Text
 
 from eventtree import summary as words
 from eventtree.diagnostics import shown
-from eventtree.event import Event, EventTree, Kind, Status
+from eventtree.event import Event, EventTree
+from eventtree.kinds import Kind, Status
 
 if TYPE_CHECKING:
     from eventtree.delivery.report import Report, VendorTotals

@@ -163,7 +163,7 @@ def total_cpu(chain: Any, handler: Any, finish: Callable[[], Any], times: int) -
 
 def callbacks(handler: Any, times: int, before: Callable[[], None]) -> dict[str, float]:
     """Percentiles in µs of single callbacks."""
-    from eventtree.event import Kind
+    from eventtree.kinds import Kind
     from eventtree.recording.recorder import recorder
 
     before()

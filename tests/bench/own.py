@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 import eventtree
-from eventtree.event import Kind
+from eventtree.kinds import Kind
 from eventtree.own.span import new_id
 from eventtree.recording.defaults import default_pipeline
 from eventtree.recording.recorder import recorder

@@ -40,7 +40,7 @@ CALLBACKS = """
 import json, sys, time
 from tests.view.worlds import pipeline_in
 from tests.trees import new_id
-from eventtree.event import Kind
+from eventtree.kinds import Kind
 from eventtree.recording.recorder import recorder
 pipeline, took = pipeline_in(sys.argv[1]), []
 for number in range(int(sys.argv[2])):

@@ -14,9 +14,10 @@ import pytest
 
 from eventtree import flush
 from eventtree.delivery.shipper import Shipper
-from eventtree.event import Event, Kind
+from eventtree.event import Event
 from eventtree.journal import DiskFiles, Journal
 from eventtree.journal.clear import clear
+from eventtree.kinds import Kind
 from eventtree.recording.feedback import add_feedback
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder

@@ -20,7 +20,7 @@ import eventtree
 from eventtree import diagnostics, flush
 from eventtree.delivery.shipper import all_shippers
 from eventtree.diagnostics import shown
-from eventtree.event import Kind, Status
+from eventtree.kinds import Kind, Status
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
 from eventtree.testing import Answer, VendorServer

@@ -15,9 +15,9 @@ from rich.console import Console
 
 from eventtree import example, feedback
 from eventtree.cli.main import main
-from eventtree.event import Kind, Status
 from eventtree.journal import DiskFiles, Journal, open_journal
 from eventtree.journal import journal as journal_module
+from eventtree.kinds import Kind, Status
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
 from eventtree.vendors import HoneyHive, Nebuly

@@ -12,7 +12,7 @@ import pytest
 from eventtree import example, flush
 from eventtree.delivery.report import Report
 from eventtree.delivery.shipper import Shipper
-from eventtree.event import Kind
+from eventtree.kinds import Kind
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
 from eventtree.testing import Answer, VendorServer

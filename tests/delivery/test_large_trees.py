@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from eventtree import flush
-from eventtree.event import Kind, Status
+from eventtree.kinds import Kind, Status
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
 from eventtree.testing import VendorServer

@@ -20,8 +20,8 @@ import pytest
 
 from eventtree import flush
 from eventtree.delivery.report import Report, make_report
-from eventtree.event import Kind
 from eventtree.journal import DiskFiles, Journal
+from eventtree.kinds import Kind
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
 from eventtree.testing import VendorServer
@@ -32,7 +32,7 @@ SIGNALLED = """
 import os, signal, sys, uuid
 before = {n: signal.getsignal(n) for n in signal.valid_signals()}
 from eventtree.recording.pipeline import Pipeline
-from eventtree.event import Kind
+from eventtree.kinds import Kind
 from eventtree.recording.recorder import recorder
 pipeline = Pipeline(vendors=["braintrust"], deliver=False)
 assert {n: signal.getsignal(n) for n in signal.valid_signals()} == before

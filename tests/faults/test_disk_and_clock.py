@@ -13,11 +13,11 @@ import pytest
 
 from eventtree import flush
 from eventtree.delivery.report import make_report
-from eventtree.event import Kind
 from eventtree.journal import DiskFiles, Journal, MemoryFiles, frame, overflow
 from eventtree.journal import journal as journal_module
 from eventtree.journal.files import Data, joined
 from eventtree.journal.retention import remove_settled
+from eventtree.kinds import Kind
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
 from eventtree.testing import VendorServer

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from eventtree import flush
-from eventtree.event import Kind
+from eventtree.kinds import Kind
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
 from eventtree.testing import VendorServer

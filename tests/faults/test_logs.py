@@ -19,9 +19,9 @@ from typing import Any
 from eventtree import flush
 from eventtree.config import Bounds
 from eventtree.delivery.report import make_report
-from eventtree.event import Kind
 from eventtree.journal import DiskFiles, Journal, MemoryFiles
 from eventtree.journal.folder import process_of
+from eventtree.kinds import Kind
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
 from eventtree.testing import VendorServer
@@ -116,7 +116,7 @@ def test_f29_trees_over_many_logs_of_dead_and_living_processes_arrive_whole(tmp_
 KILLED = """
 import json, sys, time
 from pathlib import Path
-from eventtree.event import Kind
+from eventtree.kinds import Kind
 from eventtree.vendors import vendor_class
 from eventtree.recording.recorder import recorder
 from tests.faults.test_logs import TEXT, pipeline_of

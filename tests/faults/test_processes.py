@@ -16,8 +16,8 @@ import pytest
 from eventtree import flush
 from eventtree.delivery.report import make_report
 from eventtree.delivery.shipper import Shipper
-from eventtree.event import Kind
 from eventtree.journal import DiskFiles, Journal
+from eventtree.kinds import Kind
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
 from eventtree.testing import VendorServer
@@ -169,7 +169,7 @@ def test_f14_one_of_two_processes_ships_for_both(own_place: Path) -> None:
 SCRIPT = """
 import os, sys, uuid
 from eventtree.recording.pipeline import Pipeline
-from eventtree.event import Kind
+from eventtree.kinds import Kind
 from eventtree.recording.recorder import recorder
 pipeline = Pipeline(vendors=["braintrust"], exit_timeout=float(os.environ["EXIT_SECONDS"]))
 tree = str(uuid.uuid4())

@@ -268,7 +268,7 @@ SAME_NUMBER = """
 import os, uuid
 os.getpid = lambda: 4242
 from eventtree.recording.pipeline import Pipeline
-from eventtree.event import Kind
+from eventtree.kinds import Kind
 from eventtree.recording.recorder import recorder
 from tests.trees import record_tree
 if os.fork() == 0:

@@ -12,12 +12,12 @@ import pytest
 from eventtree.delivery import report
 from eventtree.delivery.dead_letters import drop_letters, letters_in
 from eventtree.delivery.report import Report, VendorTotals, make_report
-from eventtree.event import Kind
 from eventtree.journal import Journal
 from eventtree.journal.clear import clear
 from eventtree.journal.retention import remove_settled
 from eventtree.journal.totals import recorded_sums
 from eventtree.journal.trees import trees_in
+from eventtree.kinds import Kind
 from eventtree.recording.feedback import add_feedback
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.remote import Remote, joined, written

@@ -16,9 +16,9 @@ import pytest
 
 from eventtree import flush
 from eventtree.delivery.report import make_report
-from eventtree.event import Kind
 from eventtree.journal import DiskFiles, Journal, frame
 from eventtree.journal.cursor import Cursor
+from eventtree.kinds import Kind
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
 from eventtree.testing import VendorServer

@@ -17,8 +17,9 @@ from eventtree.delivery.feed import Feed, Feeds, Folder
 from eventtree.delivery.http import Http, Reply, UnansweredError
 from eventtree.delivery.report import Report, VendorTotals, make_report
 from eventtree.delivery.retry import Backoff
-from eventtree.event import EventTree, Kind
+from eventtree.event import EventTree
 from eventtree.journal import Journal, MemoryFiles
+from eventtree.kinds import Kind
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import Recorder
 from eventtree.serializer.formats import to_json

@@ -14,7 +14,6 @@ import pytest
 
 from eventtree import record
 from eventtree.delivery.report import Report, make_report
-from eventtree.event import Kind
 from eventtree.journal import DiskFiles, Journal, MemoryFiles
 from eventtree.journal import journal as journal_module
 from eventtree.journal.clear import clear
@@ -23,6 +22,7 @@ from eventtree.journal.files import UNSURE
 from eventtree.journal.line import READ_BYTES
 from eventtree.journal.totals import recorded_sums
 from eventtree.journal.trees import NEAR_BYTES, LoggedTree, find_trees, load, trees_in
+from eventtree.kinds import Kind
 from eventtree.query import Index
 from eventtree.recording.feedback import add_feedback
 from eventtree.recording.pipeline import Pipeline

@@ -11,10 +11,10 @@ from eventtree import diagnostics, flush
 from eventtree.delivery import tidy
 from eventtree.delivery.report import make_report
 from eventtree.errors import ConfigError
-from eventtree.event import Kind
 from eventtree.journal import DiskFiles, Journal, MemoryFiles
 from eventtree.journal.retention import remove_settled
 from eventtree.journal.trees import trees_in
+from eventtree.kinds import Kind
 from eventtree.recording import runs
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder

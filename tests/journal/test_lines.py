@@ -10,11 +10,11 @@ import pytest
 from eventtree import record
 from eventtree.delivery.feed import Feed, PendingFeedback
 from eventtree.delivery.report import make_report
-from eventtree.event import Kind
 from eventtree.journal import DiskFiles, Journal, LineReader, MemoryFiles, frame
 from eventtree.journal.clear import clear
 from eventtree.journal.scan import Scan
 from eventtree.journal.trees import LoggedTree, trees_in
+from eventtree.kinds import Kind
 from eventtree.record import encode
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder

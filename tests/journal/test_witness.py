@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from eventtree.event import Kind
 from eventtree.journal import DiskFiles, Journal, MemoryFiles
 from eventtree.journal import journal as journal_module
 from eventtree.journal.line import LineReader
+from eventtree.kinds import Kind
 from eventtree.record import LOG
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder

@@ -33,7 +33,8 @@ from langgraph.graph import START, MessagesState, StateGraph
 from pydantic import BaseModel
 
 import eventtree
-from eventtree.event import EventTree, Kind
+from eventtree.event import EventTree
+from eventtree.kinds import Kind
 from eventtree.langchain import CallbackHandler, prompts, set_global_handler
 from eventtree.vendors import VENDORS, HoneyHive, vendor_class
 from tests.langchain.conftest import named, shape

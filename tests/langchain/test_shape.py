@@ -21,7 +21,8 @@ from langchain_core.runnables import RunnableConfig, RunnableLambda, RunnablePar
 from langchain_core.tools import BaseTool, tool
 from langgraph.graph import END, START, MessagesState, StateGraph
 
-from eventtree.event import EventTree, Kind
+from eventtree.event import EventTree
+from eventtree.kinds import Kind
 from eventtree.langchain import CallbackHandler, set_global_handler
 from eventtree.recording.recorder import recorder
 from eventtree.recording.runs import ENDED_RUNS, ENDED_SECONDS

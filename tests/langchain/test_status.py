@@ -37,8 +37,9 @@ from typing_extensions import TypedDict
 
 from eventtree import process
 from eventtree.config import BOUNDS
-from eventtree.event import EventTree, Status
+from eventtree.event import EventTree
 from eventtree.journal import open_journal
+from eventtree.kinds import Status
 from eventtree.langchain import CallbackHandler, langgraph, set_global_handler
 from eventtree.recording.recorder import recorder
 from eventtree.testing.capture import Captured

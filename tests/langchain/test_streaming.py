@@ -17,9 +17,10 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableConfig, RunnableGenerator
 
 import eventtree
-from eventtree.event import EventTree, Status
+from eventtree.event import EventTree
 from eventtree.journal import open_journal
 from eventtree.journal.trees import load, trees_in
+from eventtree.kinds import Status
 from eventtree.langchain import CallbackHandler, set_global_handler
 from eventtree.recording.recorder import recorder
 from tests.langchain.conftest import named

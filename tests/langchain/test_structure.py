@@ -15,7 +15,8 @@ from langchain_core.tools import tool
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.types import RetryPolicy, Send
 
-from eventtree.event import EventTree, Kind
+from eventtree.event import EventTree
+from eventtree.kinds import Kind
 from eventtree.langchain import CallbackHandler
 from tests.langchain.fakes import Model, answer, needs_agent_marks, tool_caller
 

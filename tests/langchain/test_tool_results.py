@@ -15,7 +15,8 @@ from langchain_core.tools import InjectedToolCallId, ToolException, create_retri
 from langgraph.types import Command
 from pydantic import BaseModel, Field
 
-from eventtree.event import Event, EventTree, Status
+from eventtree.event import Event, EventTree
+from eventtree.kinds import Status
 from eventtree.langchain import CallbackHandler
 from tests.langchain.conftest import named
 from tests.langchain.fakes import Library, Model, tool_caller

@@ -15,7 +15,7 @@ from workflows import Context, Workflow, step
 from workflows.errors import WorkflowCancelledByUser, WorkflowTimeoutError
 from workflows.events import Event, HumanResponseEvent, InputRequiredEvent, StartEvent, StopEvent
 
-from eventtree.event import Kind, Status
+from eventtree.kinds import Kind, Status
 from eventtree.llama_index import global_handler
 from eventtree.testing.capture import Captured
 from tests.llama_index.conftest import only, outline

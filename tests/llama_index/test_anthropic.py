@@ -14,7 +14,7 @@ from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.tools import FunctionTool
 from llama_index.llms.anthropic import Anthropic
 
-from eventtree.event import Status
+from eventtree.kinds import Status
 from eventtree.testing.capture import Captured
 from tests.llama_index.conftest import outline
 from tests.llama_index.provider import Answer, provider

@@ -26,7 +26,7 @@ from llama_index_instrumentation.dispatcher import instrument_tags
 import eventtree
 from eventtree import diagnostics, process
 from eventtree.errors import ConfigError
-from eventtree.event import Status
+from eventtree.kinds import Status
 from eventtree.llama_index import DispatcherHandler, global_handler, set_global_handler
 from eventtree.recording import pickling
 from eventtree.recording.recorder import recorder

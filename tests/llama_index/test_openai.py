@@ -9,7 +9,7 @@ import pytest
 from llama_index.core.base.llms.types import ChatMessage, ImageBlock, TextBlock
 from llama_index.llms.openai import OpenAI, OpenAIResponses
 
-from eventtree.event import Status
+from eventtree.kinds import Status
 from eventtree.testing.capture import Captured
 from tests.llama_index.conftest import only
 from tests.llama_index.provider import Answer, provider

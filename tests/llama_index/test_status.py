@@ -11,7 +11,7 @@ from llama_index.core.retrievers import BaseRetriever
 from llama_index.core.schema import NodeWithScore, QueryBundle
 from llama_index_instrumentation import get_dispatcher
 
-from eventtree.event import Status
+from eventtree.kinds import Status
 from eventtree.testing.capture import Captured
 from tests.llama_index.conftest import only, outline
 from tests.llama_index.models import Echo

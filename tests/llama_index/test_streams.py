@@ -29,7 +29,8 @@ from llama_index_instrumentation.span_handlers import BaseSpanHandler
 
 import eventtree
 from eventtree import process
-from eventtree.event import Event, EventTree, Kind, Status
+from eventtree.event import Event, EventTree
+from eventtree.kinds import Kind, Status
 from eventtree.llama_index.streams import Streams
 from eventtree.recording.recorder import recorder
 from eventtree.testing.capture import Captured

@@ -11,7 +11,7 @@ from llama_index.core.schema import NodeWithScore, TextNode
 from llama_index.core.tools import FunctionTool, ToolOutput
 from pydantic import BaseModel
 
-from eventtree.event import Status
+from eventtree.kinds import Status
 from eventtree.testing.capture import Captured
 from tests.langchain.test_tool_results import RESULTS, WHY, OldResult
 from tests.llama_index.conftest import only

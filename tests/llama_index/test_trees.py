@@ -12,7 +12,7 @@ from llama_index.core.postprocessor import LLMRerank, SimilarityPostprocessor
 from llama_index.core.tools import FunctionTool
 from llama_index_instrumentation import get_dispatcher
 
-from eventtree.event import Kind, Status
+from eventtree.kinds import Kind, Status
 from eventtree.testing.capture import Captured
 from tests.llama_index.conftest import only, outline
 from tests.llama_index.models import Echo

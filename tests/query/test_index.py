@@ -17,9 +17,10 @@ from eventtree import configure, feedback, flush, record
 from eventtree.config import MEMORY
 from eventtree.delivery.shipper import all_shippers
 from eventtree.errors import JournalError
-from eventtree.event import EventTree, Kind, Status
+from eventtree.event import EventTree
 from eventtree.journal import DiskFiles, Journal, open_journal
 from eventtree.journal.clear import clear
+from eventtree.kinds import Kind, Status
 from eventtree.pricing.pricer import Pricer
 from eventtree.query import Index, TreeRow, fill
 from eventtree.query.packed import OF_ONE_MOMENT, ROOTED, number_at

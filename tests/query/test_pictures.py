@@ -13,7 +13,8 @@ from rich.console import Console
 
 import eventtree
 from eventtree import example, experiment, feedback, flush, last_tree, session, trees
-from eventtree.event import EventTree, Kind, Status
+from eventtree.event import EventTree
+from eventtree.kinds import Kind, Status
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
 from eventtree.summary import gist, users_frame

@@ -20,8 +20,8 @@ import eventtree
 from eventtree import diagnostics, flush
 from eventtree.config import Bounds
 from eventtree.errors import ConfigError
-from eventtree.event import Kind, Status
 from eventtree.journal import Journal, MemoryFiles
+from eventtree.kinds import Kind, Status
 from eventtree.langchain import CallbackHandler
 from eventtree.llama_index import DispatcherHandler
 from eventtree.record import MAX_DEPTH

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from eventtree.event import Kind
+from eventtree.kinds import Kind
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
 from eventtree.recording.runs import ENDED_RUNS, Run, Runs

@@ -24,10 +24,11 @@ from langchain_core.tools import tool
 import eventtree
 from eventtree import diagnostics, flush, record
 from eventtree.content.walk import LONG
-from eventtree.event import EventTree, Kind
+from eventtree.event import EventTree
 from eventtree.journal import Journal, MemoryFiles, open_journal
 from eventtree.journal.clear import clear
 from eventtree.journal.line import frame, unframe
+from eventtree.kinds import Kind
 from eventtree.langchain import CallbackHandler
 from eventtree.recording import texts
 from eventtree.recording.pipeline import Pipeline
@@ -284,7 +285,7 @@ def test_a_vendor_gets_the_texts_also_after_the_writer_was_killed(own_place: Pat
     """The writer dies with an open tree over two logs; another process delivers it."""
     code = f"""
 import os, sys
-from eventtree.event import Kind
+from eventtree.kinds import Kind
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
 from eventtree.vendors import Braintrust
@@ -328,7 +329,7 @@ def test_a_record_that_came_after_its_tree_went_out_has_its_text(own_place: Path
 SEEDED = f"""
 import json, os, random, sys
 import eventtree
-from eventtree.event import Kind
+from eventtree.kinds import Kind
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
 random.seed(42)

@@ -14,7 +14,7 @@ from tests.relay.world import Nats, Running, closing, collector, copies, report,
 
 APP = """
 import itertools, os, sys, time, uuid
-from eventtree.event import Kind
+from eventtree.kinds import Kind
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
 

@@ -22,9 +22,9 @@ import pytest
 
 from eventtree import config
 from eventtree.delivery.report import Report, make_report
-from eventtree.event import Kind
 from eventtree.journal import DiskFiles, Journal
 from eventtree.journal.cursor import Cursor
+from eventtree.kinds import Kind
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import Recorder
 from eventtree.relay.collect import Collector

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from eventtree.event import EventTree, Kind
+from eventtree.event import EventTree
+from eventtree.kinds import Kind
 from eventtree.tree.builder import TreeBuilder
 from tests.tree.test_tree import closed, only, opened
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventtree import record
-from eventtree.event import EventTree, Kind, Status
+from eventtree.event import EventTree
+from eventtree.kinds import Kind, Status
 from eventtree.tree.builder import TreeBuilder
 from tests.trees import fold
 

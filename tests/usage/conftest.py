@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from eventtree.event import Event, Kind
+from eventtree.event import Event
 from eventtree.journal import open_journal
+from eventtree.kinds import Kind
 from eventtree.testing.capture import Captured
 from tests.usage.served import Provider, provider
 

@@ -741,7 +741,8 @@ def test_a_sum_that_leaves_something_out_says_at_least(capsys: pytest.CaptureFix
     pytest.importorskip("rich")
     from rich.console import Console
 
-    from eventtree.event import EventTree, Kind, Status
+    from eventtree.event import EventTree
+    from eventtree.kinds import Kind, Status
     from eventtree.terminal import TreeView
 
     def event(name: str, cost: Cost | None) -> Event:

@@ -10,7 +10,8 @@ import httpx
 import pytest
 from pydantic import BaseModel
 
-from eventtree.event import Event, Status
+from eventtree.event import Event
+from eventtree.kinds import Status
 from eventtree.usage.failed import body_in, messages_in
 from tests.usage import bodies
 from tests.usage.conftest import Asked, needs

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import eventtree
-from eventtree.event import Kind, Usage
+from eventtree.event import Usage
+from eventtree.kinds import Kind
 from eventtree.testing import capture
 from eventtree.usage.collect import WRAPPERS
 from tests.usage.test_formats import BODIES, Json, figures_of, sides

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from eventtree.event import Event, Kind, Usage
+from eventtree.event import Event, Usage
+from eventtree.kinds import Kind
 from eventtree.testing import capture
 from tests.usage.test_properties import KEYS, assert_identities
 

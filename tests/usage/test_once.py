@@ -8,7 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from eventtree.event import EventTree, Kind, Status
+from eventtree.event import EventTree
+from eventtree.kinds import Kind, Status
 from eventtree.testing import capture
 from tests.usage import bodies
 from tests.usage.served import Answer, Provider

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from eventtree.event import Kind, Usage
+from eventtree.event import Usage
+from eventtree.kinds import Kind
 from eventtree.testing import capture
 from tests.usage import bodies
 from tests.usage import other_bodies as other

@@ -20,8 +20,9 @@ from typing import Any
 
 import pytest
 
-from eventtree.event import Kind, Usage
+from eventtree.event import Usage
 from eventtree.journal import Journal, MemoryFiles
+from eventtree.kinds import Kind
 from eventtree.recording.recorder import recorder
 from eventtree.testing.capture import Captured
 from tests.usage.served import EVENTS, JSON, Answer, Provider, provider

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from eventtree.event import Cost, EventTree, Kind, Note, Usage
+from eventtree.event import Cost, EventTree, Note, Usage
+from eventtree.kinds import Kind
 from eventtree.serializer.packing import names_in, request
 from eventtree.serializer.requests import Lookup
 from eventtree.serializer.serialize import serialize

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from eventtree.errors import ConfigError
-from eventtree.event import JsonValue, Kind, Status, Usage
+from eventtree.event import Usage
+from eventtree.kinds import JsonValue, Kind, Status
 from eventtree.serializer.packing import fill
 from eventtree.serializer.serialize import serialize
 from eventtree.testing import VendorServer

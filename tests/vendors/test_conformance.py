@@ -11,7 +11,8 @@ from hypothesis import given
 
 from eventtree import config
 from eventtree.errors import ConfigError
-from eventtree.event import EventTree, Kind, Usage
+from eventtree.event import EventTree, Usage
+from eventtree.kinds import Kind
 from eventtree.serializer.packing import request, waves
 from eventtree.serializer.requests import Request, Verdict
 from eventtree.serializer.serialize import serialize

@@ -10,7 +10,8 @@ from uuid import UUID
 import pytest
 
 from eventtree.errors import ConfigError
-from eventtree.event import Event, JsonValue, Kind, Status, Usage
+from eventtree.event import Event, Usage
+from eventtree.kinds import JsonValue, Kind, Status
 from eventtree.serializer.packing import request
 from eventtree.serializer.requests import Request, Verdict
 from eventtree.serializer.serialize import serialize

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from eventtree.event import Event, Kind
+from eventtree.event import Event
+from eventtree.kinds import Kind
 from eventtree.serializer.requests import Request
 from eventtree.serializer.serialize import serialize
 from eventtree.testing import VendorServer

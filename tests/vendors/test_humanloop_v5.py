@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from eventtree.errors import ConfigError
-from eventtree.event import Cost, Event, Kind, Status, Usage
+from eventtree.event import Cost, Event, Usage
+from eventtree.kinds import Kind, Status
 from eventtree.serializer.requests import Request
 from eventtree.serializer.serialize import serialize
 from eventtree.testing import VendorServer

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventtree.event import JsonValue, Kind
+from eventtree.kinds import JsonValue, Kind
 from eventtree.serializer import messages as chat
 from eventtree.serializer.vendor import without_nulls
 from tests.vendors.trees import CONTENTS, MESSAGES, SEARCH, event

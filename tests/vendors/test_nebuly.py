@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from eventtree.event import Cost, Event, EventError, JsonValue, Kind, Status
+from eventtree.event import Cost, Event, EventError
+from eventtree.kinds import JsonValue, Kind, Status
 from eventtree.serializer.packing import request
 from eventtree.serializer.serialize import serialize
 from eventtree.testing import VendorServer

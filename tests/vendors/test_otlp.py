@@ -22,7 +22,8 @@ import eventtree
 from eventtree import ConfigError, flush
 from eventtree.cli.main import main
 from eventtree.delivery.retry import Act, act_of
-from eventtree.event import Event, EventTree, JsonValue, Kind
+from eventtree.event import Event, EventTree
+from eventtree.kinds import JsonValue, Kind
 from eventtree.langchain import CallbackHandler
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder

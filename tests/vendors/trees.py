@@ -10,7 +10,8 @@ from uuid import UUID
 
 from hypothesis import strategies as st
 
-from eventtree.event import Cost, Event, EventError, EventTree, Kind, Note, Status, Usage
+from eventtree.event import Cost, Event, EventError, EventTree, Note, Usage
+from eventtree.kinds import Kind, Status
 
 START = datetime(2026, 3, 4, 5, 6, 7, 890123, UTC)
 

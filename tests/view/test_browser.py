@@ -12,9 +12,9 @@ import pytest
 
 from eventtree import flush
 from eventtree.delivery.shipper import all_shippers
-from eventtree.event import Kind, Status
 from eventtree.journal import Journal, MemoryFiles, open_journal
 from eventtree.journal.clear import clear
+from eventtree.kinds import Kind, Status
 from eventtree.recording.recorder import recorder
 from eventtree.testing import Answer, VendorServer
 from eventtree.vendors import Braintrust

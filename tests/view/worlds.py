@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from eventtree.event import Kind, Status
+from eventtree.kinds import Kind, Status
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
 from tests.trees import USAGE, new_id

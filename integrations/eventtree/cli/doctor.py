@@ -14,8 +14,8 @@ from eventtree.cli.ship import until_idle
 from eventtree.delivery.consumer import Consumer
 from eventtree.delivery.report import VendorTotals
 from eventtree.errors import ConfigError, JournalError
-from eventtree.event import Kind
 from eventtree.journal import DiskFiles, open_journal
+from eventtree.kinds import Kind
 from eventtree.recording.pipeline import Pipeline
 from eventtree.recording.recorder import recorder
 from eventtree.vendors import VENDORS, Vendor, resolve_vendors, vendor_class

@@ -35,7 +35,7 @@ from eventtree.content.walk import (
     shareable,
 )
 from eventtree.diagnostics import DICT_OF, MODULE_OF, MRO_OF
-from eventtree.event import JsonValue
+from eventtree.kinds import JsonValue
 from eventtree.record import encode, fragment, is_harmless, written
 from eventtree.remembered import Remembered
 

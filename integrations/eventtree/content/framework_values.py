@@ -15,7 +15,7 @@ from eventtree.content.objects import Path, model
 from eventtree.content.python_values import items_of
 from eventtree.content.walk import Converter, Fields, Reader, Walk, fields_of, name_of, slot
 from eventtree.diagnostics import qualified
-from eventtree.event import JsonValue
+from eventtree.kinds import JsonValue
 
 KINDS = ("image", "audio", "video")
 

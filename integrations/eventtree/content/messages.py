@@ -17,7 +17,7 @@ from eventtree.content.python_values import items_of
 from eventtree.content.truncate import cut_marker
 from eventtree.content.walk import Walk, fields_of, slot
 from eventtree.diagnostics import DICT_OF, MRO_OF
-from eventtree.event import JsonValue
+from eventtree.kinds import JsonValue
 
 Fields = Mapping[Any, Any]
 

@@ -19,7 +19,7 @@ from eventtree.content.python_values import EXACT as BUILTIN
 from eventtree.content.python_values import INHERITED, from_text_by
 from eventtree.content.walk import MASK, MAX_KINDS, MISSING, Converter, Fields, Reader, Walk, fields_of, name_of, slot
 from eventtree.diagnostics import DICT_OF, MODULE_OF, MRO_OF, QUALNAME_OF
-from eventtree.event import JsonValue
+from eventtree.kinds import JsonValue
 from eventtree.remembered import Remembered
 
 SMALL_ARRAY = 64

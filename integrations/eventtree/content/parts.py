@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from eventtree.content.walk import SHORT, Walk
-from eventtree.event import JsonValue
+from eventtree.kinds import JsonValue
 
 Block = dict[Any, Any]
 

@@ -23,7 +23,7 @@ from eventtree.content import parts
 from eventtree.content.truncate import CUT, apart, cut_marker
 from eventtree.content.walk import Converter, DataUrl, Walk, compact
 from eventtree.diagnostics import qualified, text_of
-from eventtree.event import JsonValue
+from eventtree.kinds import JsonValue
 
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 ATTEMPTS = 8

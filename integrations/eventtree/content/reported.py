@@ -17,7 +17,7 @@ import pydantic_core
 
 from eventtree.content.messages import Fields, as_fields, as_list, is_empty
 from eventtree.content.python_values import items_of
-from eventtree.event import JsonValue
+from eventtree.kinds import JsonValue
 
 ERROR_TYPE = "ToolError"
 """Type of such an error, since the exception behind it is not known."""

@@ -32,7 +32,7 @@ from eventtree.content.walk import (
     Walk,
     shareable,
 )
-from eventtree.event import JsonValue
+from eventtree.kinds import JsonValue
 from eventtree.record import encode
 
 RULES = (lambda kind: objects.nearest(kind, framework_values.TABLE), *objects.RULES)

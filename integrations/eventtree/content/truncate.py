@@ -13,7 +13,7 @@ from itertools import islice
 from json.encoder import encode_basestring
 from typing import Any, NamedTuple
 
-from eventtree.event import JsonValue
+from eventtree.kinds import JsonValue
 from eventtree.record import encode
 
 FLOOR = 120

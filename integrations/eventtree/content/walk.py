@@ -15,7 +15,7 @@ from eventtree import diagnostics
 from eventtree.config import Bounds
 from eventtree.content.truncate import TOO_DEEP, apart, cut_marker
 from eventtree.diagnostics import ARGS_OF, DICT_OF, MRO_OF, qualified
-from eventtree.event import JsonValue
+from eventtree.kinds import JsonValue
 from eventtree.remembered import Remembered
 
 Converter = Callable[["Walk", Any, int], JsonValue]

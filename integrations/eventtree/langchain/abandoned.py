@@ -20,7 +20,7 @@ from typing import Any
 from uuid import UUID
 
 from eventtree import process
-from eventtree.event import Status
+from eventtree.kinds import Status
 from eventtree.loop import running_loop
 from eventtree.recording import callback_context
 from eventtree.recording.boundary import guarded

@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from eventtree.event import Kind, Status
+from eventtree.kinds import Kind, Status
 from eventtree.langchain.classify import key_of
 from eventtree.recording.boundary import guarded
 from eventtree.recording.recorder import recorder

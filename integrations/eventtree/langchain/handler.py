@@ -13,7 +13,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 
 from eventtree.config import HandlerSettings
 from eventtree.content.reported import reported_failure
-from eventtree.event import Kind, Status
+from eventtree.kinds import Kind, Status
 from eventtree.langchain import abandoned, langgraph, prompts, responses, stream_events, usage
 from eventtree.langchain.awaitable import callback
 from eventtree.langchain.classify import FALLBACKS, key_of, name_of

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from eventtree.content import items_of
-from eventtree.event import Status
+from eventtree.kinds import Status
 from eventtree.recording.recorder import recorder
 from eventtree.recording.runs import Run
 from eventtree.recording.status import is_langgraph

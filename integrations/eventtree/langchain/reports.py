@@ -8,7 +8,7 @@ from uuid import UUID
 
 from eventtree.content import items_of
 from eventtree.diagnostics import class_name, message_of
-from eventtree.event import RETRIEVER, JsonValue, Kind, Status
+from eventtree.kinds import RETRIEVER, JsonValue, Kind, Status
 from eventtree.langchain import abandoned, langgraph, models
 from eventtree.langchain.awaitable import callback
 from eventtree.langchain.classify import class_of, key_of, name_of, started_ns

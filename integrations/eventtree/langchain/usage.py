@@ -11,7 +11,7 @@ from typing import Any
 from eventtree.content.fast_path import COPIES
 from eventtree.content.fast_path import message as plain_message
 from eventtree.content.finish import once
-from eventtree.event import JsonValue
+from eventtree.kinds import JsonValue
 from eventtree.langchain.models import is_guess
 from eventtree.recording.pipeline import Figures
 from eventtree.remembered import Remembered

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from eventtree.content.objects import Path, class_path, nearest
 from eventtree.content.walk import MAX_KINDS
-from eventtree.event import Kind
+from eventtree.kinds import Kind
 from eventtree.remembered import Remembered
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from eventtree.content.reported import reported_failure
-from eventtree.event import JsonValue, Status
+from eventtree.kinds import JsonValue, Status
 from eventtree.llama_index.classify import REPORTING
 from eventtree.llama_index.responses import MODEL_RESPONSES, TOOL_OUTPUTS, failure_in, outputs_of
 from eventtree.llama_index.span import Span

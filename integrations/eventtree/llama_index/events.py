@@ -12,7 +12,7 @@ from typing import Any
 
 from eventtree.content.objects import class_path
 from eventtree.content.walk import MAX_KINDS
-from eventtree.event import Status
+from eventtree.kinds import Status
 from eventtree.llama_index.inputs import UNNAMED
 from eventtree.llama_index.responses import Answer
 from eventtree.llama_index.span import Span

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from eventtree.content import items_of
 from eventtree.content.walk import slot
-from eventtree.event import JsonValue, Kind
+from eventtree.kinds import JsonValue, Kind
 from eventtree.llama_index.classify import Facts, by_class
 from eventtree.recording.model_settings import MODEL_KEYS, PARAMS, address_in
 from eventtree.recording.pipeline import Params

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eventtree.event import Kind
+from eventtree.kinds import Kind
 from eventtree.llama_index.span import Span, run_and_name
 from eventtree.llama_index.streams import Streams
 from eventtree.recording.around import innermost

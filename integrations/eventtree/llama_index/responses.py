@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from eventtree.event import JsonValue, Kind
+from eventtree.kinds import JsonValue, Kind
 from eventtree.llama_index.classify import by_class
 from eventtree.recording.exceptions import describe
 from eventtree.recording.shapes import dimensions

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 
-from eventtree.event import JsonValue, Status
+from eventtree.kinds import JsonValue, Status
 from eventtree.llama_index.classify import REPORTING, Facts
 from eventtree.llama_index.responses import Answer
 from eventtree.llama_index.streams import Ending

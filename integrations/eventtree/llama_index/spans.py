@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from llama_index_instrumentation.dispatcher import active_instrument_tags
 
-from eventtree.event import Status
+from eventtree.kinds import Status
 from eventtree.llama_index import classify, inputs
 from eventtree.llama_index.classify import BUILT_IN, FACTS, Facts
 from eventtree.llama_index.closing import Closing

@@ -24,7 +24,7 @@ from types import AsyncGeneratorType, CodeType, FrameType, GeneratorType
 from typing import Any, NamedTuple
 
 from eventtree import process
-from eventtree.event import JsonValue, Status
+from eventtree.kinds import JsonValue, Status
 
 GENERATOR_FIELDS = ("response_gen", "chat_stream", "achat_stream")
 """Attributes of the framework's responses that hold their generator."""

@@ -19,7 +19,7 @@ from typing import Any, ParamSpec, TypeVar, cast, overload
 
 from eventtree import config
 from eventtree.errors import ConfigError
-from eventtree.event import Kind
+from eventtree.kinds import Kind
 from eventtree.own.span import Span, checked
 from eventtree.recording.boundary import guarded
 from eventtree.recording.recorder import recorder

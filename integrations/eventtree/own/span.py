@@ -20,7 +20,7 @@ from typing import Any, Self, cast
 
 from eventtree import diagnostics, process
 from eventtree.errors import ConfigError
-from eventtree.event import Kind, Status
+from eventtree.kinds import Kind, Status
 from eventtree.recording.around import around, follow_remote_graphs
 from eventtree.recording.boundary import failed, guarded
 from eventtree.recording.defaults import default_pipeline

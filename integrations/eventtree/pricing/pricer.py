@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from eventtree.diagnostics import must_pass
-from eventtree.event import Cost, Frozen, JsonValue, Usage
+from eventtree.event import Cost, Frozen, Usage
+from eventtree.kinds import JsonValue
 from eventtree.pricing.catalogue import Catalogue
 from eventtree.pricing.stated import cost_of, given_in, reported_in
 from eventtree.pricing.table import Prices, Row, Table, charge, extras, load

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 
-from eventtree.event import Cost, JsonValue
+from eventtree.event import Cost
+from eventtree.kinds import JsonValue
 from eventtree.usage.normalize import places
 from eventtree.usage.reader import find, find_each
 

@@ -38,7 +38,8 @@ from typing import Annotated
 from pydantic import Field, PrivateAttr, ValidationError, field_validator
 
 from eventtree.errors import ConfigError, complaint, did_you_mean
-from eventtree.event import Cost, Frozen, JsonValue, Usage
+from eventtree.event import Cost, Frozen, Usage
+from eventtree.kinds import JsonValue
 from eventtree.remembered import Remembered
 from eventtree.usage.hosted import unpriced_units
 from eventtree.usage.normalize import conditions, unusual

@@ -14,8 +14,9 @@ from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 from eventtree.errors import JournalError
-from eventtree.event import EventTree, JsonValue
+from eventtree.event import EventTree
 from eventtree.journal import Journal
+from eventtree.kinds import JsonValue
 from eventtree.query.trees import trees
 from eventtree.summary import Table, Tabled, gist, plural, seconds, shorten, usd
 from eventtree.tree.filter import Filter

@@ -15,9 +15,9 @@ from math import ceil
 from typing import Any
 
 from eventtree import record
-from eventtree.event import Status
 from eventtree.journal.folder import process_of
 from eventtree.journal.trees import bytes_at, load
+from eventtree.kinds import Status
 from eventtree.query.fill import NEVER, Filler
 from eventtree.query.packed import id_of, number_at, start_of, with_affix
 from eventtree.query.row import COLUMNS, Shape, TreeRow

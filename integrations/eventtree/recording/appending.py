@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from eventtree import diagnostics
 from eventtree.content.walk import shareable
-from eventtree.event import JsonValue
+from eventtree.kinds import JsonValue
 from eventtree.record import CLOSE, OPEN, Record, encode
 from eventtree.recording.texts import Shared, Texts
 

@@ -10,7 +10,7 @@ import sys
 from contextvars import ContextVar
 from types import FrameType
 
-from eventtree.event import JsonValue
+from eventtree.kinds import JsonValue
 
 MAX_FRAMES = 200
 

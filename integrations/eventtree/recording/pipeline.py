@@ -12,7 +12,7 @@ from eventtree import config, diagnostics
 from eventtree.config import HandlerSettings
 from eventtree.content import Sanitizer, items_of
 from eventtree.content.fast_path import LONGEST_WRITTEN, NODE, as_it_is
-from eventtree.event import JsonValue
+from eventtree.kinds import JsonValue
 from eventtree.record import encode, encoder
 from eventtree.recording import caller
 from eventtree.recording.callback_context import last_tree

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from eventtree import diagnostics, process, record
 from eventtree.content.fast_path import forget
 from eventtree.content.walk import shareable
-from eventtree.event import JsonValue, Kind, Status
+from eventtree.kinds import JsonValue, Kind, Status
 from eventtree.record import Record
 from eventtree.recording import roots
 from eventtree.recording.appending import append, append_marked

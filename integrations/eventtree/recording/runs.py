@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from eventtree import diagnostics
 from eventtree.config import Bounds
-from eventtree.event import JsonValue
+from eventtree.kinds import JsonValue
 from eventtree.record import PART, Record, Ref
 from eventtree.recording.remote import Remote, handed_on, remote
 from eventtree.remembered import oldest_of

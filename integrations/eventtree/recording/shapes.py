@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from eventtree.content import items_of
-from eventtree.event import JsonValue, Kind
+from eventtree.kinds import JsonValue, Kind
 from eventtree.usage.collect import field, fields
 from eventtree.usage.failed import messages_in
 

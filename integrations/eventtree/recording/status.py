@@ -12,7 +12,7 @@ import concurrent.futures
 from collections.abc import Mapping
 
 from eventtree.diagnostics import name_of
-from eventtree.event import Status
+from eventtree.kinds import Status
 
 CONTROL_FLOW: Mapping[str, Status] = {
     "NodeInterrupt": Status.INTERRUPTED,

@@ -15,7 +15,7 @@ except ImportError:
     orjson = None  # type: ignore[assignment]
 
 from eventtree.content.truncate import TOO_DEEP, truncate
-from eventtree.event import JsonValue
+from eventtree.kinds import JsonValue
 
 DEEPEST = 200
 """Levels to which a too deep body is cut; common parsers of JSON accept about as many."""

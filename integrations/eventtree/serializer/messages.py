@@ -23,7 +23,8 @@ from operator import itemgetter
 from typing import Any
 
 from eventtree.content.messages import ROLES, SPOKEN
-from eventtree.event import Event, JsonValue
+from eventtree.event import Event
+from eventtree.kinds import JsonValue
 from eventtree.pace import paced
 from eventtree.serializer.formats import to_json
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
-from eventtree.event import JsonValue
+from eventtree.kinds import JsonValue
 from eventtree.serializer.formats import JSON, Format
 
 NONE: Mapping[str, str] = {}

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from eventtree.event import Event, JsonValue
+from eventtree.event import Event
+from eventtree.kinds import JsonValue
 
 try:
     import orjson

@@ -24,7 +24,8 @@ from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, model_va
 from eventtree import config
 from eventtree.config import SWITCH_HINT, first_sentence, switch
 from eventtree.errors import ConfigError, complaint, did_you_mean
-from eventtree.event import EventTree, JsonValue
+from eventtree.event import EventTree
+from eventtree.kinds import JsonValue
 from eventtree.record import BY_NAME, LOCAL
 from eventtree.serializer.requests import Encoded, Item, Lookup, Request, Route, Verdict
 from eventtree.tree.filter import judge_of

@@ -12,7 +12,8 @@ from functools import cache, cached_property
 from operator import attrgetter
 from typing import Any
 
-from eventtree.event import ERROR, OK, Cost, Event, EventTree, JsonValue, Usage
+from eventtree.event import Cost, Event, EventTree, Usage
+from eventtree.kinds import ERROR, OK, JsonValue
 from eventtree.pace import paced
 from eventtree.serializer.messages import Forms, finite, has_short_messages, spelled_out
 from eventtree.serializer.times import iso

@@ -12,7 +12,8 @@ from typing import Any
 from uuid import UUID
 
 from eventtree import diagnostics
-from eventtree.event import Cost, Event, EventError, EventTree, JsonValue, Kind, Note, Status, Usage
+from eventtree.event import Cost, Event, EventError, EventTree, Note, Usage
+from eventtree.kinds import JsonValue, Kind, Status
 from eventtree.serializer.packing import names_in, request
 from eventtree.serializer.registry import resolve_vendors, vendor_class, vendor_of
 from eventtree.serializer.requests import Encoded, Item, Request, Verdict

@@ -25,7 +25,8 @@ from operator import attrgetter
 from typing import Any
 
 from eventtree import record
-from eventtree.event import EventTree, Kind
+from eventtree.event import EventTree
+from eventtree.kinds import Kind
 from eventtree.pace import let_go, paced, paced_dict, paced_sorted
 from eventtree.record import CLEARED, SAME, SESSION_KEYS, USER_KEYS, Record, first_of
 from eventtree.tree import structure

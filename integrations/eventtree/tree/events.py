@@ -12,7 +12,8 @@ from typing import Any, Protocol, cast
 from pydantic.dataclasses import rebuild_dataclass
 
 from eventtree import record
-from eventtree.event import Cost, Event, EventError, JsonValue, Kind, Note, Status, Usage, closed_as, opened_class
+from eventtree.event import Cost, Event, EventError, Note, Usage, closed_as, opened_class
+from eventtree.kinds import JsonValue, Kind, Status
 from eventtree.pace import let_go, paced, paced_sorted
 from eventtree.pricing.stated import cost_of
 from eventtree.record import GIVEN_COST

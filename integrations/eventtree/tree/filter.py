@@ -47,7 +47,8 @@ from typing import Any, NoReturn
 from eventtree import diagnostics
 from eventtree.content.walk import clean
 from eventtree.errors import ConfigError
-from eventtree.event import EventTree, JsonValue, Kind, Status
+from eventtree.event import EventTree
+from eventtree.kinds import JsonValue, Kind, Status
 
 LONGEST = 2_000
 """Most characters of a filter."""

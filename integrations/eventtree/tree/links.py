@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from eventtree.event import Event, EventTree, JsonValue, Kind
+from eventtree.event import Event, EventTree
+from eventtree.kinds import JsonValue, Kind
 
 
 def answers_to(tree: EventTree, event: Event) -> Iterator[tuple[str, Event, JsonValue]]:

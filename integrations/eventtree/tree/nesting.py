@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from eventtree.event import CANCELLED, MODEL
+from eventtree.kinds import CANCELLED, MODEL
 from eventtree.tree.run import Run
 
 

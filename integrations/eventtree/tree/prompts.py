@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from eventtree.event import JsonValue, Kind
+from eventtree.kinds import JsonValue, Kind
 from eventtree.tree.run import Run
 
 Prompt = dict[str, JsonValue]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from eventtree import record
-from eventtree.event import JsonValue, Kind, Status
+from eventtree.kinds import JsonValue, Kind, Status
 from eventtree.record import CLOSE, NOTE, OPEN, Record
 
 NOTHING: Mapping[str, Any] = {}

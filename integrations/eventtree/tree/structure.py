@@ -11,7 +11,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from eventtree import record
-from eventtree.event import JsonValue, Kind, Status
+from eventtree.kinds import JsonValue, Kind, Status
 from eventtree.remembered import Remembered
 from eventtree.tree.run import Run
 

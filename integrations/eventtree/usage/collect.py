@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from eventtree.content import items_of
 from eventtree.content.finish import finish_of_body
 from eventtree.diagnostics import must_pass
-from eventtree.event import JsonValue
+from eventtree.kinds import JsonValue
 from eventtree.usage.hosted import CALLS, FILES, GROUNDINGS, NOT_BILLED, QUERIES, ROUNDS, STANDARD
 from eventtree.usage.providers import CONTAINERS, FORMATS, MODIFIERS, TIERS
 

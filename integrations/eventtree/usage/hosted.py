@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
 
-from eventtree.event import Usage
+if TYPE_CHECKING:
+    from eventtree.event import Usage
 
 CALLS: Mapping[str, str] = {
     # OpenAI Responses, items of `output`: developers.openai.com/api/docs/pricing, "Built-in tools".

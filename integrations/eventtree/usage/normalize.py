@@ -14,7 +14,8 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any
 
-from eventtree.event import JsonValue, Usage, closed_as, opened_class
+from eventtree.event import Usage, closed_as, opened_class
+from eventtree.kinds import JsonValue
 from eventtree.usage import providers
 from eventtree.usage.hosted import billed_queries
 from eventtree.usage.reader import MOST_TOKENS, SIDES, Reading, add, check_parts, count, find, find_each, read

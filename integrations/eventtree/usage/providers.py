@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from eventtree.event import JsonValue
+from eventtree.kinds import JsonValue
 
 UNITS = (
     *("web_searches", "rerank_searches", "storage_searches", "social_searches", "code_executions"),

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
-from eventtree.event import JsonValue
+from eventtree.kinds import JsonValue
 from eventtree.remembered import Remembered
 from eventtree.usage.providers import FORMATS, UNITS, ProviderFormat
 

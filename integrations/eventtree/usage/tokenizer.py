@@ -19,7 +19,8 @@ from threading import Lock
 from typing import Any
 
 from eventtree.diagnostics import must_pass
-from eventtree.event import JsonValue, Usage
+from eventtree.event import Usage
+from eventtree.kinds import JsonValue
 from eventtree.remembered import Remembered
 
 Tokenizer = Callable[[str], int | Sized]

@@ -49,7 +49,8 @@ from urllib.parse import quote, unquote
 
 from pydantic import Field, model_validator
 
-from eventtree.event import ERROR, MODEL, OK, Event, EventTree, JsonValue, Kind, Usage
+from eventtree.event import Event, EventTree, Usage
+from eventtree.kinds import ERROR, MODEL, OK, JsonValue, Kind
 from eventtree.serializer import view as views
 from eventtree.serializer.formats import to_json
 from eventtree.serializer.messages import (

@@ -55,7 +55,8 @@ from uuid import NAMESPACE_OID, uuid5
 
 from pydantic import Field
 
-from eventtree.event import ERROR, MODEL, OK, Event, EventTree, JsonValue, Kind, Usage
+from eventtree.event import Event, EventTree, Usage
+from eventtree.kinds import ERROR, MODEL, OK, JsonValue, Kind
 from eventtree.serializer import view as views
 from eventtree.serializer.formats import to_json
 from eventtree.serializer.messages import (

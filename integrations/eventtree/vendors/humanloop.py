@@ -16,7 +16,8 @@ from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 from typing import Any, ClassVar
 
-from eventtree.event import MODEL, OK, Event, JsonValue
+from eventtree.event import Event
+from eventtree.kinds import MODEL, OK, JsonValue
 from eventtree.serializer import view as views
 from eventtree.serializer.messages import (
     Forms,

@@ -34,7 +34,8 @@ from collections.abc import Collection, Mapping
 from typing import ClassVar
 from urllib.parse import quote
 
-from eventtree.event import ERROR, MODEL, Event, EventTree, JsonValue
+from eventtree.event import Event, EventTree
+from eventtree.kinds import ERROR, MODEL, JsonValue
 from eventtree.serializer import view as views
 from eventtree.serializer.formats import to_json
 from eventtree.serializer.messages import as_text

@@ -39,7 +39,8 @@ from functools import cache
 from typing import ClassVar, Literal
 from urllib.parse import quote
 
-from eventtree.event import AGENT, ERROR, MODEL, Event, EventTree, JsonValue, Kind
+from eventtree.event import Event, EventTree
+from eventtree.kinds import AGENT, ERROR, MODEL, JsonValue, Kind
 from eventtree.pace import paced
 from eventtree.serializer import view as views
 from eventtree.serializer.formats import to_json

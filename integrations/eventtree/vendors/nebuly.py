@@ -38,7 +38,8 @@ from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, ClassVar, Literal
 
-from eventtree.event import ERROR, MODEL, OK, RETRIEVER, TOOL, Event, EventTree, JsonValue, Kind
+from eventtree.event import Event, EventTree
+from eventtree.kinds import ERROR, MODEL, OK, RETRIEVER, TOOL, JsonValue, Kind
 from eventtree.pace import paced, paced_sorted
 from eventtree.serializer import view as views
 from eventtree.serializer.formats import to_json

@@ -35,7 +35,8 @@ from pydantic import field_validator, model_validator
 
 from eventtree import trace
 from eventtree.errors import ConfigError
-from eventtree.event import ERROR, RETRIEVER, Event, EventTree, JsonValue
+from eventtree.event import Event, EventTree
+from eventtree.kinds import ERROR, RETRIEVER, JsonValue
 from eventtree.serializer import view as views
 from eventtree.serializer.formats import to_json
 from eventtree.serializer.messages import as_text

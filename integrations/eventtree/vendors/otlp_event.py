@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from eventtree.event import AGENT, CHAIN, MODEL, Event, JsonValue, Kind
+from eventtree.event import Event
+from eventtree.kinds import AGENT, CHAIN, MODEL, JsonValue, Kind
 from eventtree.serializer import view as views
 from eventtree.serializer.formats import to_json
 from eventtree.serializer.messages import (

@@ -13,7 +13,7 @@ from functools import cache
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from eventtree.event import OK, JsonValue, Kind
+from eventtree.kinds import OK, JsonValue, Kind
 from eventtree.remembered import Remembered
 from eventtree.serializer import view as views
 from eventtree.serializer.formats import to_json

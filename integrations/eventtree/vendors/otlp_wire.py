@@ -17,7 +17,7 @@ from struct import pack
 from typing import Any
 
 from eventtree import trace
-from eventtree.event import JsonValue
+from eventtree.kinds import JsonValue
 from eventtree.remembered import Remembered
 from eventtree.serializer.formats import LIGHT_BYTES, Format, truncate_row
 from eventtree.serializer.messages import as_text

@@ -20,9 +20,10 @@ from starlette.types import ASGIApp
 from eventtree import config
 from eventtree.delivery.dead_letters import drop_letters
 from eventtree.errors import ConfigError, EventTreeError, JournalError
-from eventtree.event import Event, EventTree, Status
+from eventtree.event import Event, EventTree
 from eventtree.journal import Journal, open_journal
 from eventtree.journal.clear import clear
+from eventtree.kinds import Status
 from eventtree.query import Index, Opened
 from eventtree.tree.filter import Filter, quoted
 from eventtree.tree.links import resumed_in

@@ -13,7 +13,8 @@ from typing import Any
 import pydantic_core
 
 from eventtree.errors import JournalError
-from eventtree.event import Event, EventTree, JsonValue, Kind, Status
+from eventtree.event import Event, EventTree
+from eventtree.kinds import JsonValue, Kind, Status
 from eventtree.query import TreeRow
 from eventtree.tree.links import answers_to, given_to, resumed_in
 from eventtree.tree.sums import models_of, tokens_of
