@@ -31,9 +31,8 @@ def begin(pipeline: Pipeline, run: Run, *, is_captured: bool) -> None:
     if (row := open_example.get()) is not None:
         row.tree_ids.append(tree.id)
     # The process that recorded the root has decided for the parts of its tree.
-    is_sampled = (
-        (rate := pipeline.settings.sample_rate) >= 1 or is_captured or tree.remote is not None or _share(tree.id) < rate
-    )
+    rate = pipeline.settings.sample_rate
+    is_sampled = rate >= 1 or is_captured or tree.remote is not None or _share(tree.id) < rate
     tree.skipped = tree.skipped or (tree.journal.full if is_sampled else "sampled")
     if diagnostics.is_delivery_thread():
         tree.skipped = "internal"

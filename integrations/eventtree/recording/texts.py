@@ -144,9 +144,9 @@ class Shared:
                 texts.repeats = texts.repeats or len(value) >= MANY
                 if len(value) >= MANY or (texts.repeats and "role" in first):
                     # Inside an item, texts may be shared, but lists are not numbered.
-                    left, sizes, size = self._items(holder, key, path, value)
+                    left, sizes, left_size = self._items(holder, key, path, value)
                     least = MIDDLING if len(left) < CROWD else LONG
-                    if size > least:
+                    if left_size > least:
                         stack += [(left, step, [*path, step], True) for step, size in enumerate(sizes) if size > least]
                     continue
             within = value.items() if kind is dict else enumerate(value) if kind is list else ()

@@ -30,9 +30,7 @@ class TreeView:
         self.id = tree.id
         self.root = tree.root
         self.has_feedback = bool(tree.feedback)
-        if "forms" not in vars(tree):
-            vars(tree)["forms"] = Forms()
-        self.forms: Forms = vars(tree)["forms"]
+        self.forms: Forms = vars(tree).setdefault("forms", Forms())
         """Shared by the vendors."""
         own = self.root.metadata
         self.has_links = bool(own) and any(key.startswith(OWN) for key in own)
@@ -43,8 +41,7 @@ class TreeView:
         """The view of a finished tree without plumbing, with LangGraph's short messages written out."""
         known = vars(tree)
         if "shown" not in known:  # built for the first vendor, shared by the others
-            known["forms"] = Forms()
-            shown = spelled(tree.without_internal(), known["forms"])
+            shown = spelled(tree.without_internal(), known.setdefault("forms", Forms()))
             known["shown"] = None if shown is tree else shown  # None, so that the tree does not refer to itself
         return cls(known["shown"] or tree)
 
